@@ -1,0 +1,3 @@
+"""kinema: learn from unlabelled video."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,127 @@
+"""What a method asks the reader for, and what it gets back.
+
+A plan is data, not work: it names frames and carries the numbers drawn for one sample. The loader carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Array = npt.NDArray[np.generic]
+Size = tuple[int, int]
+
+
+class Clock(NamedTuple):
+    """Where training stands when a sample is planned: epoch and global step from 0, progress in [0, 1)."""
+
+    epoch: int
+    step: int
+    progress: float
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames of one manifest row by index (0 = first frame of the file), repeated and unordered indices allowed.
+
+    Read as uint8 RGB and handed to the method as [3, len(indices), height, width], scaled to `size` (height, width)
+    while decoding (bilinear); None keeps the stored size.
+    """
+
+    row: int
+    indices: npt.NDArray[np.int64]
+    size: Size | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Frames of one manifest row by time: seconds after the first frame; the frame on show at that moment."""
+
+    row: int
+    seconds: npt.NDArray[np.float64]
+    size: Size | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Optical flow between consecutive frames of the read named `of`, computed at that read's size.
+
+    Handed over in the 8-bit coding of `kinema.video.flow` as uint8 [2, frames - 1, height, width], (u, v) in pixels per
+    frame. `preset` names algorithm and effort, for example "dis-fast".
+    """
+
+    of: str
+    preset: str = "dis-medium"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A cached array (`.npy`, memory-mapped) that the manifest column `name` points to, rows `start` to `stop`."""
+
+    row: int
+    name: str
+    start: int = 0
+    stop: int | None = None
+
+
+Read = Frames | Times | Flow | Column
+
+
+class Sample(NamedTuple):
+    """One sample's plan: what to read, and the numbers drawn for it (labels, crops, masks …). Decodes nothing."""
+
+    reads: dict[str, Read]
+    draws: dict[str, Array]
+
+
+@dataclass
+class Ragged:
+    """Arrays of unequal length: `values` are padded with zeros to [B, longest, ...], `lengths` is int64 [B]."""
+
+    values: Tensor
+    lengths: Tensor
+
+    @property
+    def valid(self) -> Tensor:
+        """bool [B, longest]: True where a value is real."""
+        return torch.arange(self.values.shape[1], device=self.values.device) < self.lengths[:, None]
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Ragged:
+        """The same values on `device`."""
+        return Ragged(
+            self.values.to(device, non_blocking=non_blocking), self.lengths.to(device, non_blocking=non_blocking)
+        )
+
+
+Batch = dict[str, Tensor | Ragged]
+
+
+def collate(samples: Sequence[Mapping[str, Array]]) -> Batch:
+    """Stack what is equal in shape; make Ragged what differs along its first axis.
+
+    Raises:
+        ValueError: when two samples have different names, or differ in rank or in another axis than the first.
+    """
+    names = samples[0].keys()
+    for sample in samples[1:]:
+        if sample.keys() != names:
+            raise ValueError(f"samples of one batch differ: {sorted(names)} and {sorted(sample.keys())}")
+    return {name: _join(name, [np.asarray(sample[name]) for sample in samples]) for name in names}
+
+
+def _join(name: str, arrays: list[Array]) -> Tensor | Ragged:
+    if len({array.shape for array in arrays}) == 1:
+        return torch.from_numpy(np.stack(arrays))
+    if len({array.shape[1:] for array in arrays if array.ndim}) != 1 or not all(array.ndim for array in arrays):
+        raise ValueError(f"'{name}' cannot be batched: shapes {sorted({array.shape for array in arrays})}")
+    lengths = [len(array) for array in arrays]
+    values = np.zeros((len(arrays), max(lengths), *arrays[0].shape[1:]), arrays[0].dtype)
+    for position, array in enumerate(arrays):
+        values[position, : len(array)] = array
+    return Ragged(torch.from_numpy(values), torch.tensor(lengths))

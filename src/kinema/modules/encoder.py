@@ -1,0 +1,84 @@
+"""Encoders: what a method yields and all that evaluation, embedding, search and export ever see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class EncoderInput:
+    """What an encoder wants to be fed.
+
+    Attributes:
+        modality: "video" (clips), "image", "audio", "text", "imu" or "sequence" (of embeddings).
+        frames: frames of one clip.
+        stride: distance of consecutive frames, in frames of the sampled rate.
+        rate: sampled rate in frames per second; None keeps each video's own.
+        resize: (height, width) to which whole frames are scaled.
+        size: (height, width) of the (centre) crop that the network sees.
+        mean, std: per channel, in the order of `channels`, for values scaled to [0, `scale`].
+        scale: the value that a white pixel has before `mean` is subtracted (1.0, or 255.0 for raw-pixel networks).
+        channels: "rgb" or "bgr".
+    """
+
+    modality: str = "video"
+    frames: int = 16
+    stride: int = 1
+    rate: float | None = None
+    resize: tuple[int, int] = (128, 171)
+    size: tuple[int, int] = (112, 112)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    scale: float = 1.0
+    channels: str = "rgb"
+
+    def normalise(self, clip: Tensor) -> Tensor:
+        """uint8 RGB [B, 3, T, H, W] to the float32 that the network expects, same shape."""
+        if self.channels == "bgr":
+            clip = clip.flip(1)
+        shape = (1, 3, *(1,) * (clip.ndim - 2))
+        mean = torch.tensor(self.mean, device=clip.device).view(shape)
+        std = torch.tensor(self.std, device=clip.device).view(shape)
+        return (clip.float() * (self.scale / 255.0) - mean) / std
+
+
+class Features(NamedTuple):
+    """What an encoder returns.
+
+    Attributes:
+        pooled: [B, D], one vector per clip.
+        map: [B, D, T', H', W'] of a ConvNet or [B, N, D] tokens of a transformer, where it has one.
+        valid: bool [B, N] for ragged inputs.
+        extra: further named tensors, among them the stage taps that were asked for.
+    """
+
+    pooled: Tensor
+    map: Tensor | None = None
+    valid: Tensor | None = None
+    extra: dict[str, Tensor] = {}
+
+
+class Encoder(nn.Module):
+    """Base of encoders. `input` says what to feed; `feature_dim` is D; `taps` names the stages that can be asked for."""
+
+    input: EncoderInput
+    feature_dim: int
+    taps: tuple[str, ...] = ()
+
+    def forward(self, x: Tensor, valid: Tensor | None = None, taps: Sequence[str] = ()) -> Features:
+        """Normalised input (`self.input.normalise`) to Features; `extra` holds the stage outputs named in `taps`."""
+        raise NotImplementedError
+
+
+@dataclass
+class Products:
+    """What a trained method yields, by name; evaluation takes these and nothing else."""
+
+    encoders: dict[str, Encoder] = field(default_factory=dict)
+    predictors: dict[str, nn.Module] = field(default_factory=dict)
+    generators: dict[str, nn.Module] = field(default_factory=dict)

@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the small real video sets; the test is skipped where they are absent."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("KINEMA_DATA", beside))
+    if not (folder / "ut_interaction").is_dir():
+        pytest.skip(f"real video sets not found at {folder}; set KINEMA_DATA to their folder")
+    return folder
