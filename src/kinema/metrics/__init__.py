@@ -1,0 +1,36 @@
+"""Pure numbers: votes, accuracy, retrieval, spread of a representation, and what a difference is worth.
+
+Arrays or tensors in, numbers or NumPy arrays out; no files, no models. Accuracies are in percent.
+"""
+
+from kinema.metrics.classification import (
+    confusion_matrix,
+    knn_scores,
+    mean_logits,
+    mean_softmax,
+    ranks_of,
+    softmax,
+    topk_accuracy,
+)
+from kinema.metrics.representation import effective_rank, feature_std
+from kinema.metrics.retrieval import cosine_match_ranks, hit_at_k, match_ranks
+from kinema.metrics.statistics import Interval, paired_bootstrap, sign_flip_test, wilson_interval
+
+__all__ = [
+    "Interval",
+    "confusion_matrix",
+    "cosine_match_ranks",
+    "effective_rank",
+    "feature_std",
+    "hit_at_k",
+    "knn_scores",
+    "match_ranks",
+    "mean_logits",
+    "mean_softmax",
+    "paired_bootstrap",
+    "ranks_of",
+    "sign_flip_test",
+    "softmax",
+    "topk_accuracy",
+    "wilson_interval",
+]

@@ -1,0 +1,87 @@
+"""Classification: nearest-neighbour votes, accuracy, confusion, and the two ways of joining the views of one video."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kinema.metrics.retrieval import Matrix, similarities
+
+
+def knn_scores(
+    train: Matrix,
+    labels: npt.ArrayLike | torch.Tensor,
+    queries: Matrix,
+    *,
+    classes: int,
+    k: int = 20,
+    temperature: float = 0.07,
+    exclude_self: bool = False,
+    chunk: int = 256,
+) -> npt.NDArray[np.float32]:
+    """Weighted nearest-neighbour votes, the rule of DINO (Caron et al., 2021, section 4.1).
+
+    With s the cosine similarity, each of the `k` most similar training points votes for its class with exp(s / 0.07).
+    Equal similarities are taken in the order of the training set.
+
+    Args:
+        train: float [N, D]. Compared where it lies, so that tensors on an accelerator stay there.
+        labels: int [N], 0 to `classes` - 1.
+        queries: float [M, D].
+        classes: number of columns of the result.
+        k: neighbours; at most N of them count.
+        temperature: tau of the votes.
+        exclude_self: for `queries` that are `train`: a point does not vote on itself.
+        chunk: queries compared at a time; bounds the memory to chunk x N.
+
+    Returns:
+        float32 [M, classes], the votes of each class; rows are not normalised.
+    """
+    target = torch.as_tensor(labels, dtype=torch.int64)
+    k = min(k, len(target) - exclude_self)
+    if k < 1:
+        raise ValueError(f"nearest neighbours need at least one training point and k >= 1, got {len(target)} and {k}")
+    scores = []
+    for block in similarities(queries, train, exclude_self=exclude_self, chunk=chunk):
+        nearest, order = block.sort(dim=1, descending=True, stable=True)
+        votes = (nearest[:, :k] / temperature).exp()
+        empty = torch.zeros(len(block), classes, device=block.device)
+        scores.append(empty.scatter_add(1, target.to(block.device)[order[:, :k]], votes).cpu().numpy())
+    return np.concatenate(scores)
+
+
+def ranks_of(scores: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """1-based rank of the true class among the scores [N, C] of each sample; ties go to the lower class index."""
+    table, truth = np.asarray(scores), np.asarray(labels, np.int64)
+    own = table[np.arange(len(truth)), truth][:, None]
+    before = np.arange(table.shape[1]) < truth[:, None]
+    return np.asarray(1 + ((table > own) | ((table == own) & before)).sum(1), np.int64)
+
+
+def topk_accuracy(scores: npt.ArrayLike, labels: npt.ArrayLike, k: int = 1) -> float:
+    """Percent of samples whose true class is among the `k` highest of the scores [N, C]."""
+    return float(100.0 * (ranks_of(scores, labels) <= k).mean())
+
+
+def confusion_matrix(predicted: npt.ArrayLike, labels: npt.ArrayLike, *, classes: int) -> npt.NDArray[np.int64]:
+    """Counts [classes, classes]: row = true class, column = predicted class."""
+    cell = np.asarray(labels, np.int64) * classes + np.asarray(predicted, np.int64)
+    return np.bincount(cell, minlength=classes * classes).reshape(classes, classes)
+
+
+def softmax(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Softmax over the last axis."""
+    values = np.asarray(logits, np.float64)
+    powers = np.exp(values - values.max(-1, keepdims=True))
+    return np.asarray(powers / powers.sum(-1, keepdims=True))
+
+
+def mean_logits(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Views joined as VCOP and PRP do: logits [N, views, C] to their mean [N, C]."""
+    return np.asarray(np.asarray(logits, np.float64).mean(1))
+
+
+def mean_softmax(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Views joined as VideoMAE, CoCLR and V-JEPA do: logits [N, views, C] to the mean of their softmax [N, C]."""
+    return np.asarray(softmax(logits).mean(1))

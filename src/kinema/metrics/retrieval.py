@@ -1,0 +1,74 @@
+"""Nearest-neighbour retrieval by cosine similarity, and hit at k."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+Matrix = npt.NDArray[np.floating] | Tensor
+NEVER = np.iinfo(np.int64).max
+
+
+def as_tensor(values: Matrix) -> Tensor:
+    """float32 tensor that shares memory where it can; read-only arrays are copied."""
+    if isinstance(values, np.ndarray) and not values.flags.writeable:
+        values = values.copy()
+    return torch.as_tensor(values).detach().float()
+
+
+def similarities(queries: Matrix, gallery: Matrix, *, exclude_self: bool = False, chunk: int = 256) -> Iterator[Tensor]:
+    """Cosine similarities [<= chunk, G] of the queries in turn, float32, on the device of the gallery.
+
+    With `exclude_self` (queries and gallery are the same list) the similarity of an item to itself is -infinity.
+    """
+    known = normalize(as_tensor(gallery), dim=1)
+    for start in range(0, len(queries), chunk):
+        block = normalize(as_tensor(queries[start : start + chunk]).to(known.device), dim=1) @ known.T
+        if exclude_self:
+            block.diagonal(start).fill_(-torch.inf)
+        yield block
+
+
+def match_ranks(
+    similarity: Matrix, query_labels: npt.ArrayLike, gallery_labels: npt.ArrayLike
+) -> npt.NDArray[np.int64]:
+    """1-based rank of the first gallery item with the query's label, for similarities [Q, G].
+
+    Equal similarities rank in the order of the gallery. A query without any partner gets the largest int64; items at
+    -infinity are not in the gallery.
+    """
+    table = as_tensor(similarity)
+    wanted = torch.as_tensor(np.asarray(query_labels), device=table.device)
+    present = torch.as_tensor(np.asarray(gallery_labels), device=table.device)
+    partner = wanted[:, None] == present
+    best = table.masked_fill(~partner, -torch.inf).amax(1, keepdim=True)
+    first = ((table == best) & partner).int().argmax(1, keepdim=True)
+    earlier = torch.arange(table.shape[1], device=table.device) < first
+    ranks = 1 + ((table > best) | ((table == best) & earlier)).sum(1)
+    return torch.where(best[:, 0].isneginf(), NEVER, ranks).cpu().numpy()
+
+
+def cosine_match_ranks(
+    queries: Matrix,
+    gallery: Matrix,
+    query_labels: npt.ArrayLike,
+    gallery_labels: npt.ArrayLike,
+    *,
+    exclude_self: bool = False,
+    chunk: int = 256,
+) -> npt.NDArray[np.int64]:
+    """`match_ranks` for features [Q, D] and [G, D] under cosine similarity, `chunk` queries at a time."""
+    wanted = np.asarray(query_labels)
+    blocks = similarities(queries, gallery, exclude_self=exclude_self, chunk=chunk)
+    ranks = [match_ranks(b, wanted[i * chunk : i * chunk + len(b)], gallery_labels) for i, b in enumerate(blocks)]
+    return np.concatenate(ranks)
+
+
+def hit_at_k(ranks: npt.ArrayLike, k: int) -> float:
+    """R@k in percent: the share of queries with at least one partner among the `k` nearest (ranks of `match_ranks`)."""
+    return float(100.0 * (np.asarray(ranks) <= k).mean())
