@@ -94,7 +94,7 @@ def test_waiting_is_hinted_at_only_above_the_limit():
     assert wait_hint(0.3) is None
     assert wait_hint(math.nan) is None
     assert "45%" in wait_hint(0.45)
-    assert "more workers" in wait_hint(0.45)
+    assert "raise workers=" in wait_hint(0.45)
 
 
 def test_a_pipe_gets_one_line_per_interval_and_the_last_step():

@@ -42,8 +42,7 @@ def wait_hint(share: float) -> str | None:
     if not share > WAIT_LIMIT:
         return None
     return (
-        f"The network waits for videos {share:.0%} of the time: "
-        "give the loader more workers, or keep the videos at a smaller size."
+        f"The network waits for videos {share:.0%} of the time: raise workers=, or keep the videos at a smaller size."
     )
 
 
