@@ -23,7 +23,7 @@ class Clock:
 def step(number: int, *, seconds: float | None = None, **changes: object) -> dict[str, object]:
     record: dict[str, object] = {
         "event": "step",
-        "step": number,
+        "step": number - 1,
         "epoch": number // 10,
         "loss": 2.5,
         "parts": {"motion": 2.0, "appearance": 0.5},
@@ -117,11 +117,13 @@ def test_a_pipe_says_warnings_at_once_and_the_waiting_hint_once():
         display.step({"event": "health", "step": 4, "verdict": "All is well.", "level": "good"})
         display.step({"event": "health", "step": 4, "verdict": "The features have collapsed.", "level": "bad"})
         display.step({"event": "quarantine", "path": "x.mp4", "reason": "truncated"})
+        display.step({"event": "skipped", "step": 4, "reason": "nothing could be read"})
     text = stream.getvalue()
     assert text.count("The network waits for videos 50% of the time") == 1
     assert "health: The features have collapsed." in text
     assert "All is well" not in text
     assert "set aside: x.mp4: truncated" in text
+    assert "step 5 left out: nothing could be read" in text
     assert "\x1b" not in text
 
 

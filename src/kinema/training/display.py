@@ -48,7 +48,10 @@ def wait_hint(share: float) -> str | None:
 
 @dataclass
 class Progress:
-    """What is known about a run, from the records of its `metrics.jsonl` in the order they were written."""
+    """What is known about a run, from the records of its `metrics.jsonl` in the order they were written.
+
+    `step` counts the steps that are done; a record numbers them from 0.
+    """
 
     method: str = ""
     steps: int = 0
@@ -86,7 +89,7 @@ class Progress:
             self.quarantined += 1
 
     def _take_step(self, record: Mapping[str, Any]) -> None:
-        step, seconds = int(record["step"]), float(record.get("seconds", math.nan))
+        step, seconds = int(record["step"]) + 1, float(record.get("seconds", math.nan))
         if step > self.step:
             pace = (seconds - self._seconds) / (step - self.step)
             self.seconds_per_step = _smooth(self.seconds_per_step, pace)
@@ -230,6 +233,8 @@ class Display:
             self.message(f"health: {record['verdict']}")
         elif event == "quarantine":
             self.message(f"set aside: {record['path']}: {record['reason']}")
+        elif event == "skipped":
+            self.message(f"step {record['step'] + 1:,} left out: {record['reason']}")
         elif event == "step" and self._clock() - self._printed_at >= self._interval:
             self._printed_at, self._printed_step = self._clock(), self.progress.step
             self._print(plain_line(self.progress))
