@@ -1,0 +1,1 @@
+"""Parts that methods share: encoders, heads, momentum copies, and what crosses processes."""
