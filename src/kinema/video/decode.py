@@ -1,0 +1,199 @@
+"""Exact frames of a video by index: one pass forward from the nearest keyframe, scaled while decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
+
+from kinema.errors import VideoError
+from kinema.video.container import open_video, words
+from kinema.video.info import IntArray, VideoInfo
+
+Frames = npt.NDArray[np.uint8]
+
+# Seeking costs about as much as decoding this many frames, so shorter gaps are decoded through.
+_JUMP = 16
+_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+
+
+class _Missed(Exception):
+    """Decoding from the chosen keyframe did not yield a wanted frame."""
+
+
+def read_frames(info: VideoInfo, indices: npt.ArrayLike, size: tuple[int, int] | None = None) -> Frames:
+    """Decode the frames with these indices.
+
+    Frames are found by their exact show time (or by counting, where `info.counted`). Every stretch is decoded once,
+    whatever the order and repetition of `indices`; long gaps are jumped over.
+
+    Args:
+        info: from `probe`, or from a manifest.
+        indices: integers in [0, info.frames), repeated and unordered allowed.
+        size: (height, width) to scale to, bilinear, while decoding; None keeps the stored size.
+
+    Returns:
+        uint8 RGB [len(indices), height, width, 3], upright.
+
+    Raises:
+        IndexError: an index outside the video.
+        VideoError: a frame cannot be decoded; the reason names it.
+    """
+    wanted, where = np.unique(_checked(info, indices), return_inverse=True)
+    height, width = size or (info.height, info.width)
+    frames = np.empty((len(wanted), height, width, 3), np.uint8)
+    if len(wanted):
+        _Reader(info, frames).read(wanted)
+    return frames if np.array_equal(where, np.arange(len(wanted))) else frames[where]
+
+
+def _checked(info: VideoInfo, indices: npt.ArrayLike) -> IntArray:
+    array = np.asarray(indices)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise IndexError(
+            f"{info.path}: frame indices must be a list of integers, got {array.dtype} of {array.ndim} axes"
+        )
+    if array.size and not (array.min() >= 0 and array.max() < info.frames):
+        raise IndexError(f"{info.path}: frame {array.min()} to {array.max()} wanted, but it has 0 to {info.frames - 1}")
+    return array.astype(np.int64)
+
+
+class _Reader:
+    """Fills `out` with the wanted frames of one video."""
+
+    def __init__(self, info: VideoInfo, out: Frames) -> None:
+        self.info = info
+        self.out = out
+        self.converter = VideoReformatter()
+        self.key_indices = np.searchsorted(info.pts, info.keyframes)
+
+    def read(self, wanted: IntArray) -> None:
+        """Fill `out[i]` with frame `wanted[i]`; `wanted` is sorted and unique."""
+        with open_video(self.info.path, self.info.stream) as (container, video):
+            fresh = True
+            for slots in self._runs(wanted):
+                self._read_run(container, video, wanted, slots, fresh=fresh)
+                fresh = False
+
+    def _runs(self, wanted: IntArray) -> list[IntArray]:
+        """Slots of `wanted`, split where a keyframe lies well beyond the frame before and not beyond the next one."""
+        nearest = self.key_indices[self._keyframe(wanted)]
+        jumps = np.flatnonzero(nearest[1:] > wanted[:-1] + _JUMP) + 1
+        return np.split(np.arange(len(wanted)), jumps)
+
+    def _keyframe(self, index: IntArray) -> IntArray:
+        """Number of the last keyframe at or before each frame."""
+        return np.searchsorted(self.key_indices, index, side="right").astype(np.int64) - 1
+
+    def _read_run(self, container: Any, video: Any, wanted: IntArray, slots: IntArray, *, fresh: bool) -> None:
+        """Try from the nearest keyframe, then from ever earlier ones, at last from the start of a newly opened file."""
+        keyframe = int(self._keyframe(wanted[slots[:1]])[0])
+        back = 1
+        while keyframe > 0:
+            try:
+                return self._pick(self._frames_from(container, video, keyframe), wanted, slots)
+            except _Missed:
+                keyframe, back, fresh = keyframe - back, back * 2, False
+        if fresh:
+            return self._pick_from_start(container, video, wanted, slots)
+        with open_video(self.info.path, self.info.stream) as (again, track):
+            return self._pick_from_start(again, track, wanted, slots)
+
+    def _pick_from_start(self, container: Any, video: Any, wanted: IntArray, slots: IntArray) -> None:
+        try:
+            self._pick(self._frames_from(container, video, 0), wanted, slots)
+        except _Missed as missed:
+            index = int(missed.args[0])
+            cause = missed.__cause__
+            why = words(cause) if cause else "decoding does not yield it; was the file changed since it was scanned?"
+            reason = f"damaged: frame {index} (at {self.info.times[index]:.3f} s) cannot be decoded: {why}"
+            raise VideoError(self.info.path, reason) from cause
+
+    def _pick(self, frames: Iterator[tuple[int, Any]], wanted: IntArray, slots: IntArray) -> None:
+        """Convert the wanted frames out of a stream of (index, frame) with rising index."""
+        todo = iter(slots)
+        slot = next(todo)
+        try:
+            for index, frame in frames:
+                if index < wanted[slot]:
+                    continue
+                if index > wanted[slot]:
+                    raise _Missed(wanted[slot])
+                self._convert(frame, self.out[slot])
+                slot = next(todo, None)
+                if slot is None:
+                    return
+        except av.error.FFmpegError as error:
+            raise _Missed(wanted[slot]) from error
+        raise _Missed(wanted[slot])
+
+    def _frames_from(self, container: Any, video: Any, keyframe: int) -> Iterator[tuple[int, Any]]:
+        """(index, frame) in order of show, from keyframe number `keyframe` on; number 0 needs a file just opened."""
+        if self.info.counted:
+            return self._count_from(container, video, keyframe)
+        return self._match_from(container, video, keyframe)
+
+    def _match_from(self, container: Any, video: Any, keyframe: int) -> Iterator[tuple[int, Any]]:
+        pts, start = self.info.pts, self.info.keyframes[keyframe]
+        arrived = keyframe == 0
+        if not arrived:
+            container.seek(int(start), stream=video)
+        for frame in _decoded(container, video):
+            if frame.pts is None or frame.pts < start:
+                continue
+            if not (arrived or (frame.pts == start and frame.key_frame)):
+                raise _Missed(self.key_indices[keyframe])
+            arrived = True
+            index = int(np.searchsorted(pts, frame.pts))
+            if index < len(pts) and pts[index] == frame.pts:
+                yield index, frame
+
+    def _count_from(self, container: Any, video: Any, keyframe: int) -> Iterator[tuple[int, Any]]:
+        index = int(self.key_indices[keyframe])
+        arrived = keyframe == 0
+        stamp = None if arrived else int(self.info.seek_stamps[keyframe])
+        if stamp is not None:
+            container.seek(stamp, stream=video)
+        for frame in _decoded(container, video, first_stamp=stamp):
+            if not (arrived or frame.key_frame):
+                continue  # frames shown before the keyframe but stored after it
+            arrived = True
+            yield index, frame
+            index += 1
+
+    def _convert(self, frame: Any, out: Frames) -> None:
+        """Scale to the size of `out` as RGB and turn upright; the turn is done on the small picture."""
+        height, width = out.shape[:2]
+        quarters = self.info.rotation // 90
+        if quarters % 2:
+            height, width = width, height
+        small = self.converter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", **_ONE_THREAD)
+        plane = small.planes[0]
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height]
+        picture = rows[:, : 3 * width].reshape(height, width, 3)
+        if self.info.mirrored:
+            picture = picture[:, ::-1]
+        out[:] = np.rot90(picture, -quarters) if quarters else picture
+
+
+def _decoded(container: Any, video: Any, first_stamp: int | None = None) -> Iterator[Any]:
+    """All frames from the current position on.
+
+    Args:
+        container: opened file.
+        video: its video track.
+        first_stamp: decoding time that the first packet must have.
+
+    Raises:
+        _Missed: the first packet is another one.
+    """
+    for packet in container.demux(video):
+        if first_stamp is not None and packet.dts != first_stamp:
+            raise _Missed(-1)
+        first_stamp = None
+        yield from video.codec_context.decode(packet if packet.size else None)

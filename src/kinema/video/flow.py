@@ -1,0 +1,91 @@
+"""Optical flow between consecutive frames, and its 8-bit coding.
+
+Dense inverse search (DIS): Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016, in its three
+OpenCV presets; Farneback: "Two-Frame Motion Estimation Based on Polynomial Expansion", SCIA 2003, with OpenCV's usual
+settings. The 8-bit coding over [-20, 20] pixels is the one of two-stream networks (Simonyan and Zisserman, 2014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from kinema.errors import RecipeError, suggest
+
+Flow = npt.NDArray[np.float32]
+_Grey = npt.NDArray[np.uint8]
+_Code = TypeVar("_Code", npt.NDArray[Any], Tensor)
+
+PRESETS = ("dis-ultrafast", "dis-fast", "dis-medium", "farneback")
+"""Names for `compute_flow`, the DIS ones from fastest to most careful."""
+
+BOUND = 20.0
+"""Largest displacement in pixels per frame that the 8-bit coding holds."""
+
+
+def compute_flow(frames: npt.NDArray[np.uint8], preset: str = "dis-medium") -> Flow:
+    """Optical flow from each frame to the next.
+
+    Args:
+        frames: uint8 RGB [T, H, W, 3].
+        preset: one of `PRESETS`.
+
+    Returns:
+        float32 [T - 1, H, W, 2], (u, v) in pixels per frame: u rightwards, v downwards. What is at (x, y) in frame t is
+        at (x + u, y + v) in frame t + 1.
+
+    Raises:
+        RecipeError: an unknown preset.
+        ValueError: frames of another shape or type.
+    """
+    estimate = _estimator(preset)
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
+        raise ValueError(f"frames must be uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}")
+    flow = np.zeros((max(len(frames) - 1, 0), *frames.shape[1:3], 2), np.float32)
+    greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    for t, (now, following) in enumerate(zip(greys[:-1], greys[1:], strict=True)):
+        flow[t] = estimate(now, following)
+    return flow
+
+
+def encode_flow(flow: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
+    """8-bit code of a flow, same shape: (f + 20) * 255 / 40, rounded half up, clipped to 0..255."""
+    scaled = np.asarray(flow, np.float64) * (255.0 / (2 * BOUND)) + 127.5
+    return np.clip(np.floor(scaled + 0.5), 0, 255).astype(np.uint8)
+
+
+def decode_flow(code: _Code) -> _Code:
+    """float32 flow in pixels per frame of an 8-bit code g, same shape and kind (ndarray or Tensor): g * 40 / 255 - 20.
+
+    Zero motion falls between codes 127 (-0.078) and 128 (+0.078).
+    """
+    if isinstance(code, Tensor):
+        return cast("_Code", code.to(torch.float32) * (2 * BOUND) / 255.0 - BOUND)
+    return cast("_Code", np.asarray(code, np.float32) * np.float32(2 * BOUND) / np.float32(255) - np.float32(BOUND))
+
+
+@cache
+def _estimator(preset: str) -> Callable[[_Grey, _Grey], Flow]:
+    """The estimator of one preset, made once per process: it keeps its buffers between calls."""
+    if preset not in PRESETS:
+        raise RecipeError(f"unknown flow preset '{preset}'.{suggest(preset, PRESETS)}")
+    cv2.setNumThreads(1)  # workers parallelise over clips; threads within each would fight for the same cores
+    if preset == "farneback":
+        return _farneback
+    effort = getattr(cv2, "DISOPTICAL_FLOW_PRESET_" + preset.removeprefix("dis-").upper())
+    dis = cv2.DISOpticalFlow.create(effort)
+    return lambda now, following: cast("Flow", dis.calc(now, following, None))
+
+
+def _farneback(now: _Grey, following: _Grey) -> Flow:
+    flow = cv2.calcOpticalFlowFarneback(
+        now, following, None, pyr_scale=0.5, levels=3, winsize=15, iterations=3, poly_n=5, poly_sigma=1.2, flags=0
+    )
+    return cast("Flow", flow)

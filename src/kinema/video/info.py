@@ -1,0 +1,177 @@
+"""What is known of one video file: sizes, true frame times, and where decoding may start."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+
+# A single frame has no interval of its own; it is taken to stay for 1/25 s.
+_LONE_FRAME_SECONDS = Fraction(1, 25)
+
+
+def _no_stamps() -> IntArray:
+    return np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class VideoInfo:
+    """One video file as its packets and decoder tell it, not as its header claims.
+
+    Attributes:
+        path: the file.
+        codec: decoder name, for example "h264".
+        pixel_format: as stored, for example "yuv420p".
+        width, height: of a frame as shown, after rotation; pixels are taken as square.
+        rotation: 0, 90, 180 or 270 degrees clockwise that bring a stored frame upright.
+        mirrored: stored frames are flipped left-right, before the rotation, to be shown.
+        stream: index of the video track within the container.
+        time_base: seconds per tick of `pts`.
+        pts: int64 [N], strictly increasing, one show time per frame that decoding yields.
+        keyframes: int64 [K], the show times at which decoding can start; the first frame is always among them.
+        audio_tracks: number of sound tracks.
+        bytes: size of the file.
+        seek_stamps: empty where the file's own show times are right. Otherwise (AVI with B-frames, raw streams) int64 [K]:
+            the decoding time of each keyframe's packet; frames are then found by counting from a keyframe.
+    """
+
+    path: Path
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    rotation: int
+    mirrored: bool
+    stream: int
+    time_base: Fraction
+    pts: IntArray
+    keyframes: IntArray
+    audio_tracks: int
+    bytes: int
+    seek_stamps: IntArray = field(default_factory=_no_stamps)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames that decoding yields."""
+        return len(self.pts)
+
+    @property
+    def counted(self) -> bool:
+        """True where frames are found by counting, because the file's own show times are wrong or absent."""
+        return len(self.seek_stamps) > 0
+
+    @cached_property
+    def interval(self) -> float:
+        """Seconds between consecutive frames: the median, refined by the mean of the intervals within a tick of it.
+
+        Containers that count milliseconds store 30 fps as 33, 33, 34 …: the bare median would say 30.3 fps.
+        """
+        if self.frames < 2:
+            return float(_LONE_FRAME_SECONDS)
+        steps = np.diff(self.pts)
+        median = float(np.median(steps))
+        close = np.abs(steps - median) <= min(1.0, median / 4)
+        ticks = float(steps[close].mean()) if close.any() else median
+        return ticks * float(self.time_base)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the regular stretches: 1 / `interval`."""
+        return 1.0 / self.interval
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first frame to the end of the last one, which stays for `interval`."""
+        return float(self.times[-1]) + self.interval
+
+    @cached_property
+    def times(self) -> npt.NDArray[np.float64]:
+        """float64 [N], seconds of each frame after the first one."""
+        ticks = (self.pts - self.pts[0]).astype(np.float64)
+        return ticks * self.time_base.numerator / self.time_base.denominator
+
+    def frame_at(self, seconds: npt.ArrayLike) -> IntArray:
+        """Index of the frame on show at each moment, same shape as `seconds` (after the first frame).
+
+        Before the first frame the first is taken, after the last the last. Show times are stored rounded to a tick, so
+        a frame counts as on show up to half a tick (at most 1/20 interval) early; k / fps then always finds frame k.
+        """
+        moments = np.asarray(seconds, np.float64)
+        early = min(float(self.time_base) / 2, self.interval / 20) + 1e-9
+        found = np.searchsorted(self.times, moments + early, side="right") - 1
+        return np.clip(found, 0, self.frames - 1).astype(np.int64)
+
+    def to_columns(self) -> dict[str, Any]:
+        """The manifest columns of this video; `index` is a compact binary (an hour at constant rate: under a kilobyte)."""
+        return {
+            "frames": self.frames,
+            "fps": self.fps,
+            "duration": self.duration,
+            "width": self.width,
+            "height": self.height,
+            "codec": self.codec,
+            "rotation": self.rotation,
+            "mirrored": self.mirrored,
+            "audio_tracks": self.audio_tracks,
+            "bytes": self.bytes,
+            "index": self._pack(),
+        }
+
+    @classmethod
+    def from_columns(cls, path: str | Path, columns: Mapping[str, Any]) -> VideoInfo:
+        """Inverse of `to_columns`.
+
+        Raises:
+            KeyError: a column is missing. ValueError: `index` is not what `to_columns` writes.
+        """
+        header, pts, keyframes, seek_stamps = _unpack(columns["index"])
+        return cls(
+            path=Path(path),
+            codec=str(columns["codec"]),
+            pixel_format=str(header["pixel_format"]),
+            width=int(columns["width"]),
+            height=int(columns["height"]),
+            rotation=int(columns["rotation"]),
+            mirrored=bool(columns["mirrored"]),
+            stream=int(header["stream"]),
+            time_base=Fraction(str(header["time_base"])),
+            pts=pts,
+            keyframes=keyframes,
+            audio_tracks=int(columns["audio_tracks"]),
+            bytes=int(columns["bytes"]),
+            seek_stamps=seek_stamps,
+        )
+
+    def _pack(self) -> bytes:
+        arrays = (self.pts, self.keyframes, self.seek_stamps)
+        header = {
+            "stream": self.stream,
+            "time_base": str(self.time_base),
+            "pixel_format": self.pixel_format,
+            "lengths": [len(array) for array in arrays],
+        }
+        deltas = b"".join(np.diff(array, prepend=np.int64(0)).astype("<i8").tobytes() for array in arrays)
+        return zlib.compress(json.dumps(header).encode() + b"\n" + deltas, 6)
+
+
+def _unpack(packed: bytes) -> tuple[dict[str, Any], IntArray, IntArray, IntArray]:
+    try:
+        header_line, deltas = zlib.decompress(packed).split(b"\n", 1)
+        header = json.loads(header_line)
+        lengths = np.asarray(header["lengths"])
+        pts, keyframes, seek_stamps = np.split(np.frombuffer(deltas, "<i8"), np.cumsum(lengths)[:-1])
+    except (zlib.error, ValueError, KeyError) as error:
+        raise ValueError(f"not a seek index: {error}") from error
+    if [len(pts), len(keyframes), len(seek_stamps)] != lengths.tolist():
+        raise ValueError("not a seek index: lengths differ")
+    return header, *(np.cumsum(part, dtype=np.int64) for part in (pts, keyframes, seek_stamps))  # type: ignore[return-value]
