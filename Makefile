@@ -6,7 +6,7 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 JOBS ?= 2
-PIP := .venv/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+PIP := .venv/bin/python -m pip --disable-pip-version-check install -c constraints.txt
 
 .PHONY: help install demo test check format clean
 .DEFAULT_GOAL := help
@@ -53,5 +53,5 @@ clean:
 	@touch $@
 
 .venv/.development: .venv/.project
-	$(PIP) -e '.[dev]'
+	$(PIP) --quiet -e '.[dev]'
 	@touch $@
