@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 import cv2
@@ -50,7 +51,7 @@ def compute_flow(frames: npt.NDArray[np.uint8], preset: str = "dis-medium") -> F
         raise ValueError(f"frames must be uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}")
     flow = np.zeros((max(len(frames) - 1, 0), *frames.shape[1:3], 2), np.float32)
     greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    for t, (now, following) in enumerate(zip(greys[:-1], greys[1:], strict=True)):
+    for t, (now, following) in enumerate(pairwise(greys)):
         flow[t] = estimate(now, following)
     return flow
 
@@ -67,7 +68,7 @@ def decode_flow(code: _Code) -> _Code:
     Zero motion falls between codes 127 (-0.078) and 128 (+0.078).
     """
     if isinstance(code, Tensor):
-        return cast("_Code", code.to(torch.float32) * (2 * BOUND) / 255.0 - BOUND)
+        return code.to(torch.float32) * (2 * BOUND) / 255.0 - BOUND
     return cast("_Code", np.asarray(code, np.float32) * np.float32(2 * BOUND) / np.float32(255) - np.float32(BOUND))
 
 

@@ -41,8 +41,8 @@ class VideoInfo:
         keyframes: int64 [K], the show times at which decoding can start; the first frame is always among them.
         audio_tracks: number of sound tracks.
         bytes: size of the file.
-        seek_stamps: empty where the file's own show times are right. Otherwise (AVI with B-frames, raw streams) int64 [K]:
-            the decoding time of each keyframe's packet; frames are then found by counting from a keyframe.
+        seek_stamps: empty where the file's own show times are right. Otherwise (AVI with B-frames, raw streams) the
+            decoding time of each keyframe's packet, int64 [K]; frames are then found by counting from a keyframe.
     """
 
     path: Path
@@ -112,7 +112,7 @@ class VideoInfo:
         return np.clip(found, 0, self.frames - 1).astype(np.int64)
 
     def to_columns(self) -> dict[str, Any]:
-        """The manifest columns of this video; `index` is a compact binary (an hour at constant rate: under a kilobyte)."""
+        """The manifest columns of this video; `frame_index` is a compact binary (an hour at constant rate: about 1 kB)."""
         return {
             "frames": self.frames,
             "fps": self.fps,
@@ -124,7 +124,7 @@ class VideoInfo:
             "mirrored": self.mirrored,
             "audio_tracks": self.audio_tracks,
             "bytes": self.bytes,
-            "index": self._pack(),
+            "frame_index": self._pack(),
         }
 
     @classmethod
@@ -132,9 +132,9 @@ class VideoInfo:
         """Inverse of `to_columns`.
 
         Raises:
-            KeyError: a column is missing. ValueError: `index` is not what `to_columns` writes.
+            KeyError: a column is missing. ValueError: `frame_index` is not what `to_columns` writes.
         """
-        header, pts, keyframes, seek_stamps = _unpack(columns["index"])
+        header, pts, keyframes, seek_stamps = _unpack(columns["frame_index"])
         return cls(
             path=Path(path),
             codec=str(columns["codec"]),

@@ -123,7 +123,7 @@ def _demux(path: Path, container: Any, video: Any, packets: list[_Packet]) -> It
 
 
 def _vp8_shown(video: Any, packet: Any) -> bool:
-    """False for VP8's hidden reference frames: bit 4 of the first byte says whether a frame is shown (RFC 6386, 9.1)."""
+    """False for VP8's hidden reference frames: bit 4 of the first byte tells (RFC 6386, section 9.1)."""
     return video.codec_context.name not in ("vp8", "libvpx") or bool(memoryview(packet)[0] & 0x10)
 
 
