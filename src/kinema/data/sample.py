@@ -89,7 +89,7 @@ class Ragged:
 
     @property
     def valid(self) -> Tensor:
-        """bool [B, longest]: True where a value is real."""
+        """Bool [B, longest]: True where a value is real."""
         return torch.arange(self.values.shape[1], device=self.values.device) < self.lengths[:, None]
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Ragged:
@@ -100,6 +100,19 @@ class Ragged:
 
 
 Batch = dict[str, Tensor | Ragged]
+"""What the loader hands to `prepare`: one entry per read and draw, stacked over the samples."""
+
+
+def tensor(batch: Batch, name: str) -> Tensor:
+    """The entry `name`, which must be of one shape for all samples.
+
+    Raises:
+        TypeError: the entry is ragged.
+    """
+    value = batch[name]
+    if isinstance(value, Ragged):
+        raise TypeError(f"'{name}' is ragged: its samples differ in length")
+    return value
 
 
 def collate(samples: Sequence[Mapping[str, Array]]) -> Batch:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NotRequired, TypedDict
+from pathlib import Path
+from typing import ClassVar, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,15 @@ class ParamGroup:
     weight_decay: float = 1.0
 
 
+class Picture(NamedTuple):
+    """One explanatory picture: `frames` is uint8 RGB [T, H, W, 3] and plays when T > 1; `rate` in frames per second."""
+
+    title: str
+    caption: str
+    frames: npt.NDArray[np.uint8]
+    rate: float = 8.0
+
+
 class Method(nn.Module):
     """Base of every method. Most write only `plan`, `prepare`, `losses` and `products`.
 
@@ -70,8 +80,11 @@ class Method(nn.Module):
         """The samples of one epoch. Default: windows of one clip's length, in proportion to duration."""
         return by_duration(manifest, frames=(self.input.frames - 1) * self.input.stride + 1, rate=self.input.rate)
 
-    def setup(self, index: Index) -> None:
-        """Called once before training with the index, for what needs a pass over the data (curriculum scores)."""
+    def setup(self, index: Index, *, folder: Path, workers: int) -> None:
+        """Called once before training, for what needs a pass over the data (curriculum scores).
+
+        What it computes may be kept in `folder`, so that a resumed run finds it there.
+        """
 
     def order(self, index: Index, epoch: int, seed: int) -> npt.NDArray[np.int64] | None:
         """Sample numbers of one epoch, in order. None: all of them, shuffled by (seed, epoch)."""
@@ -99,6 +112,10 @@ class Method(nn.Module):
     def param_group(self, name: str, parameter: nn.Parameter) -> ParamGroup:
         """The multipliers of learning rate and weight decay for one parameter."""
         return ParamGroup()
+
+    def pictures(self, batch: Batch) -> list[Picture]:
+        """Pictures that explain to a person what the network is asked, from a batch as read (before `prepare`)."""
+        return []
 
     def products(self) -> Products:
         """The encoders, predictors and generators that this method has trained (shared weights, not copies)."""

@@ -1,0 +1,1 @@
+"""Recipes, the loop, checkpoints, and what watches a run."""

@@ -1,0 +1,32 @@
+"""One way in: whatever a person points at becomes a scanned manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kinema.data.manifest import Manifest
+from kinema.data.scan import scan
+from kinema.errors import DataError
+
+
+def open_manifest(source: str | Path, *, workers: int | None = None) -> Manifest:
+    """A manifest from a file that `kinema scan` wrote, from any other list, or from a folder of videos.
+
+    What has not been scanned yet is scanned now; files that cannot be read are left out and said on standard error.
+
+    Raises:
+        DataError: nothing there, or no readable video.
+    """
+    import sys
+
+    source = Path(source)
+    if not source.exists():
+        raise DataError(f"{source} does not exist: give a folder of videos, or a manifest written by kinema scan")
+    if source.is_file() and source.suffix.lower() in {".csv", ".parquet"}:
+        manifest = Manifest.read(source)
+        if "hash" in manifest.columns:
+            return manifest
+    report = scan(source, workers=workers)
+    for path, reason in report.quarantined:
+        print(f"set aside: {path}: {reason}", file=sys.stderr)
+    return report.manifest

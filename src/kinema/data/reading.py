@@ -1,0 +1,83 @@
+"""Carries a plan out: decodes what a sample asks for, once per file and size."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from kinema.data.manifest import Manifest
+from kinema.data.sample import Array, Column, Flow, Frames, Read, Sample, Size, Times
+from kinema.errors import DataError
+from kinema.video.decode import read_frames
+from kinema.video.flow import compute_flow, encode_flow
+
+Indices = npt.NDArray[np.int64]
+Clip = npt.NDArray[np.uint8]
+
+
+def execute(sample: Sample, manifest: Manifest) -> dict[str, Array]:
+    """Read everything a sample asks for and join it with the drawn numbers.
+
+    Returns:
+        Frames and Times as uint8 RGB [3, T, H, W]; Flow as coded uint8 [2, T - 1, H, W]; columns and draws as they are.
+
+    Raises:
+        VideoError: a file or frame cannot be decoded.
+        DataError: a plan that names an unknown read, or a name used twice.
+    """
+    both = sample.reads.keys() & sample.draws.keys()
+    if both:
+        raise DataError(f"the plan uses {sorted(both)} as names of a read and of a draw: rename one")
+    clips = _decode(sample.reads, manifest)
+    arrays: dict[str, Array] = dict(sample.draws)
+    for name, read in sample.reads.items():
+        if isinstance(read, Frames | Times):
+            arrays[name] = clips[name].transpose(3, 0, 1, 2)
+        elif isinstance(read, Flow):
+            arrays[name] = _flow(name, read, clips)
+        else:
+            arrays[name] = _column(read, manifest)
+    return arrays
+
+
+def _decode(reads: Mapping[str, Read], manifest: Manifest) -> dict[str, Clip]:
+    """[T, H, W, 3] per Frames or Times read; reads of one file at one size share one decode."""
+    shared: dict[tuple[int, Size | None], dict[str, Indices]] = defaultdict(dict)
+    for name, read in reads.items():
+        if isinstance(read, Frames):
+            shared[read.row, read.size][name] = read.indices
+        elif isinstance(read, Times):
+            shared[read.row, read.size][name] = manifest.video(read.row).frame_at(read.seconds)
+    clips: dict[str, Clip] = {}
+    for (row, size), wanted in shared.items():
+        union, positions = np.unique(np.concatenate(list(wanted.values())), return_inverse=True)
+        frames = read_frames(manifest.video(row), union, size)
+        # A clip of distinct frames in order needs no copy.
+        if len(wanted) == 1 and np.array_equal(positions, np.arange(len(union))):
+            clips[next(iter(wanted))] = frames
+            continue
+        ends = np.cumsum([len(indices) for indices in wanted.values()])[:-1]
+        for name, part in zip(wanted, np.split(positions, ends), strict=True):
+            clips[name] = frames[part]
+    return clips
+
+
+def _flow(name: str, read: Flow, clips: Mapping[str, Clip]) -> Array:
+    if read.of not in clips:
+        raise DataError(f"the flow '{name}' is of '{read.of}', which the plan does not read")
+    return encode_flow(compute_flow(clips[read.of], read.preset)).transpose(3, 0, 1, 2)
+
+
+def _column(read: Column, manifest: Manifest) -> Array:
+    value = manifest.row(read.row).get(read.name)
+    if value is None:
+        raise DataError(f"row {read.row} of the manifest has no '{read.name}'")
+    path = manifest.root / str(value)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} (column '{read.name}', row {read.row}) is no readable .npy array: {error}") from error
+    return np.array(array[read.start : read.stop])

@@ -1,0 +1,67 @@
+"""Methods by name: kinema's own, and any class on the import path as `package.module:Class`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import NamedTuple
+
+from kinema.errors import RecipeError, suggest
+from kinema.methods.base import Method
+
+
+class Entry(NamedTuple):
+    """One line of the registry: the module that holds the class, the class, and what `kinema methods` prints."""
+
+    module: str
+    cls: str
+    title: str
+    paper: str
+
+
+METHODS: dict[str, Entry] = {
+    "sts": Entry(
+        "kinema.methods.sts",
+        "STS",
+        "Predict statistics of motion and appearance: where, which way, when, which colour",
+        "Wang, Jiao et al., TPAMI 2021 (arXiv 2008.13426)",
+    ),
+}
+"""Adding a method adds its line here."""
+
+
+def find_method(name: str) -> type[Method]:
+    """The class of a method: a registered name, or `package.module:Class` for one from outside.
+
+    Raises:
+        RecipeError: unknown name, module that cannot be imported, or a class that is no `Method`.
+    """
+    if ":" in name:
+        return _outside(name)
+    if name not in METHODS:
+        raise RecipeError(
+            f"no method is called '{name}'.{suggest(name, METHODS)} A method of your own is named package.module:Class."
+        )
+    entry = METHODS[name]
+    cls: type[Method] = getattr(importlib.import_module(entry.module), entry.cls)
+    return cls
+
+
+def is_outside(name: str) -> bool:
+    """True for `package.module:Class`, whose import runs code that is not kinema's."""
+    return ":" in name
+
+
+def _outside(name: str) -> type[Method]:
+    module_name, _, class_name = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise RecipeError(
+            f"the method '{name}' cannot be imported: {error}. The module must be on the Python path: "
+            "install its package, or run with PYTHONPATH=folder."
+        ) from error
+    cls = getattr(module, class_name, None)
+    if not (inspect.isclass(cls) and issubclass(cls, Method)):
+        raise RecipeError(f"'{name}' is no kinema method: {module_name} must define class {class_name}(kinema.Method)")
+    return cls

@@ -1,0 +1,277 @@
+"""Recipes: everything that decides a run, typed, in one place; YAML and `key=value` are views of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from kinema.errors import RecipeError, suggest
+from kinema.methods.base import Method
+from kinema.methods.registry import find_method, is_outside
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How weights move.
+
+    Args:
+        name: "sgd" (momentum), "adamw" or "adam".
+        lr: learning rate, as written; never scaled behind your back.
+        momentum: of SGD.
+        nesterov: Nesterov momentum for SGD.
+        weight_decay: L2 for "sgd" and "adam", decoupled for "adamw".
+        betas: of Adam and AdamW.
+    """
+
+    name: Literal["sgd", "adamw", "adam"] = "sgd"
+    lr: float = 1e-3
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How the learning rate changes; every length in epochs, fractions allowed.
+
+    Args:
+        name: "constant", "step" (times `gamma` every `every` epochs) or "cosine" (per step, down to `floor`).
+        every: period of "step".
+        gamma: factor of "step".
+        floor: last factor of "cosine".
+        warmup: epochs of linear rise from zero.
+    """
+
+    name: Literal["constant", "step", "cosine"] = "cosine"
+    every: float = 6.0
+    gamma: float = 0.1
+    floor: float = 0.0
+    warmup: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run, complete.
+
+    Args:
+        method: registered name, or package.module:Class.
+        options: arguments of the method's class.
+        epochs: passes over the samples.
+        batch: samples of one step, over all processes and micro-batches together.
+        accumulate: micro-batches of one step and process.
+        optimiser: how weights move.
+        schedule: how the learning rate changes.
+        clip_grad: largest global gradient norm of each phase; null: no clipping.
+        precision: "fp32", "bf16" or "fp16" (with loss scaling).
+        ema: decay of an exponential moving average of the weights, kept beside them; 0: none.
+        seed: of every random number.
+        workers: processes that read and prepare; null: chosen from the cores.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        sync_bn: share BatchNorm statistics between processes.
+        compile: run the losses through torch.compile.
+        checkpoint: minutes between checkpoints; one is also written after every epoch and at the end.
+        keep: checkpoints that stay on disk.
+        health: epochs between looks at the features; 0: only at the end.
+        validation: share of the rows held out for the pretext's own validation.
+    """
+
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 20
+    batch: int = 30
+    accumulate: int = 1
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    clip_grad: float | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    ema: float = 0.0
+    seed: int = 0
+    workers: int | None = None
+    device: str = "auto"
+    sync_bn: bool = True
+    compile: bool = False
+    checkpoint: float = 5.0
+    keep: int = 2
+    health: float = 1.0
+    validation: float = 0.0
+
+    def __post_init__(self) -> None:
+        positive = {"epochs": self.epochs, "batch": self.batch, "accumulate": self.accumulate, "keep": self.keep}
+        for name, value in positive.items():
+            if value < 1:
+                raise RecipeError(f"{name}={value}: must be at least 1")
+        if not 0 <= self.ema < 1:
+            raise RecipeError(f"ema={self.ema}: a decay lies in [0, 1); 0 means no average")
+        if not 0 <= self.validation < 1:
+            raise RecipeError(f"validation={self.validation}: a share of the rows, in [0, 1)")
+        if self.optimiser.lr <= 0:
+            raise RecipeError(f"optimiser.lr={self.optimiser.lr}: must be positive")
+
+    def build(self) -> Method:
+        """A fresh method at its initial weights, a function of the recipe alone.
+
+        Raises:
+            RecipeError: the method does not take one of the options, or refuses its value.
+        """
+        import torch
+
+        from kinema.randomness import key_entropy
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key_entropy(self.seed, "init") & 0x7FFF_FFFF_FFFF_FFFF)
+            try:
+                return find_method(self.method)(**self.options)
+            except (TypeError, ValueError) as error:
+                raise RecipeError(f"method '{self.method}' refuses its options {self.options}: {error}") from error
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML that `load_recipe` reads back unchanged."""
+        return yaml.safe_dump(_plain(asdict(self)), sort_keys=False)
+
+
+def load_recipe(
+    method: str | None = None, recipe: str | Path | None = None, overrides: Iterable[str] | Mapping[str, Any] = ()
+) -> Recipe:
+    """Resolve a recipe: a shipped one ("tiny", "paper") or a YAML file, then the overrides.
+
+    Args:
+        method: registered name or package.module:Class; may be left out when `recipe` is a file that names it.
+        recipe: name of a shipped recipe of that method, or a path; None: "tiny" where the method ships one.
+        overrides: "key=value" texts, or a mapping. A key is a full dotted name (optimiser.lr, options.backbone) or its
+            last part where only one option ends so (lr, backbone).
+
+    Raises:
+        RecipeError: unknown method, recipe or key (with a suggestion), or a value of the wrong type.
+    """
+    tree = _read_recipe(method, recipe)
+    named = method or tree.get("method")
+    if not named:
+        raise RecipeError(f"{recipe} does not name a method: add the line  method: sts")
+    tree["method"] = named
+    keys = recipe_keys(named)
+    for key, value in _pairs(overrides):
+        _set(tree, resolve_key(key, keys), value)
+    return _typed(tree, keys)
+
+
+def recipe_keys(method: str) -> dict[str, Any]:
+    """Every key that a recipe of `method` takes, dotted, with its default ("options.backbone" …)."""
+    tree = asdict(Recipe(method))
+    del tree["options"]
+    keys = _flatten(tree)
+    for name, parameter in inspect.signature(find_method(method).__init__).parameters.items():
+        if name != "self" and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            keys[f"options.{name}"] = None if parameter.default is parameter.empty else parameter.default
+    return keys
+
+
+def resolve_key(key: str, known: Iterable[str]) -> str:
+    """The full dotted name of `key`, which may be the last part of exactly one."""
+    names = list(known)
+    if key in names:
+        return key
+    ends = [name for name in names if name.endswith(f".{key}")]
+    if len(ends) == 1:
+        return ends[0]
+    if ends:
+        raise RecipeError(f"'{key}' could be {' or '.join(ends)}: write the full name")
+    raise RecipeError(f"no option is called '{key}'.{suggest(key, names)}")
+
+
+def shipped_recipes(method: str) -> list[str]:
+    """Names of the recipes that come with a method."""
+    folder = resources.files("kinema") / "recipes" / method
+    return (
+        sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".yaml")) if folder.is_dir() else []
+    )
+
+
+def _read_recipe(method: str | None, recipe: str | Path | None) -> dict[str, Any]:
+    shipped = [] if method is None or is_outside(method) else shipped_recipes(method)
+    if recipe is None and "tiny" not in shipped:
+        return {}
+    name = "tiny" if recipe is None else str(recipe)
+    if name in shipped:
+        text = (resources.files("kinema") / "recipes" / str(method) / f"{name}.yaml").read_text()
+    elif Path(name).is_file():
+        text = Path(name).read_text()
+    else:
+        raise RecipeError(
+            f"no recipe '{name}': '{method}' ships {', '.join(shipped) or 'none'}, and no file has that name"
+        )
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{name} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{name} must hold 'key: value' lines")
+    if method and tree.get("method", method) != method:
+        raise RecipeError(f"{name} is a recipe of '{tree['method']}', but '{method}' was asked for")
+    return tree
+
+
+def _pairs(overrides: Iterable[str] | Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    if isinstance(overrides, Mapping):
+        yield from overrides.items()
+        return
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise RecipeError(f"'{text}' is no override: write key=value, for example epochs=20")
+        try:
+            yield key.strip(), yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"the value of '{text}' cannot be read: {error}") from error
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+    *groups, last = key.split(".")
+    for group in groups:
+        tree = tree.setdefault(group, {})
+    tree[last] = value
+
+
+def _typed(tree: dict[str, Any], keys: Mapping[str, Any]) -> Recipe:
+    """Check every key and type, and build the recipe."""
+    import jsonargparse
+
+    for key in _flatten(tree):
+        if key not in keys and key != "options":
+            raise RecipeError(f"the recipe has the unknown key '{key}'.{suggest(key, keys)}")
+    method = tree["method"]
+    options = jsonargparse.ArgumentParser(exit_on_error=False)
+    options.add_class_arguments(find_method(method), None)
+    settings = jsonargparse.ArgumentParser(exit_on_error=False)
+    settings.add_class_arguments(Recipe, None, skip={"options"})
+    try:
+        chosen = options.parse_object(tree.get("options") or {}).as_dict()
+        fields = settings.parse_object({key: value for key, value in tree.items() if key != "options"}).as_dict()
+    except jsonargparse.ArgumentError as error:
+        raise RecipeError(" ".join(str(error).split())) from error
+    fields["optimiser"] = OptimiserConfig(**fields["optimiser"])
+    fields["schedule"] = ScheduleConfig(**fields["schedule"])
+    return Recipe(**fields, options=chosen)
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    """Tuples to lists, so that safe YAML can hold them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value

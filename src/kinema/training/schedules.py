@@ -1,0 +1,25 @@
+"""Learning-rate schedules as pure functions of the step: nothing to store, nothing to restore."""
+
+from __future__ import annotations
+
+import math
+
+from kinema.training.recipe import ScheduleConfig
+
+
+def lr_factor(config: ScheduleConfig, step: int, steps_per_epoch: float, total_steps: int) -> float:
+    """Factor on the recipe's learning rate at global `step` (from 0).
+
+    Warm-up rises linearly, factor (step + 1) / warm-up steps, so that the first step moves. "cosine" then follows
+    floor + (1 - floor) (1 + cos(pi i / I)) / 2 over the remaining I steps, i = 0 … I - 1. "step" counts its periods
+    from the start of training, warm-up included.
+    """
+    warmup = round(config.warmup * steps_per_epoch)
+    if step < warmup:
+        return (step + 1) / warmup
+    if config.name == "constant":
+        return 1.0
+    if config.name == "step":
+        return config.gamma ** math.floor(step / (config.every * steps_per_epoch) + 1e-9)
+    share = (step - warmup) / max(1, total_steps - warmup)
+    return config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
