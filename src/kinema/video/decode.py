@@ -174,7 +174,7 @@ class _Reader:
             height, width = width, height
         small = self.converter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", **_ONE_THREAD)
         plane = small.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height]
         picture = rows[:, : 3 * width].reshape(height, width, 3)
         if self.info.mirrored:
             picture = picture[:, ::-1]

@@ -10,19 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from kinema.errors import RecipeError, suggest
 
+if TYPE_CHECKING:
+    from torch import Tensor  # one second of import, which the probing processes need not pay
+
 Flow = npt.NDArray[np.float32]
 _Grey = npt.NDArray[np.uint8]
-_Code = TypeVar("_Code", npt.NDArray[Any], Tensor)
+_Code = TypeVar("_Code", npt.NDArray[Any], "Tensor")
 
 PRESETS = ("dis-ultrafast", "dis-fast", "dis-medium", "farneback")
 """Names for `compute_flow`, the DIS ones from fastest to most careful."""
@@ -67,9 +68,9 @@ def decode_flow(code: _Code) -> _Code:
 
     Zero motion falls between codes 127 (-0.078) and 128 (+0.078).
     """
-    if isinstance(code, Tensor):
-        return code.to(torch.float32) * (2 * BOUND) / 255.0 - BOUND
-    return cast("_Code", np.asarray(code, np.float32) * np.float32(2 * BOUND) / np.float32(255) - np.float32(BOUND))
+    if isinstance(code, np.ndarray):
+        return cast("_Code", code.astype(np.float32) * np.float32(2 * BOUND) / np.float32(255) - np.float32(BOUND))
+    return code.float() * (2 * BOUND) / 255.0 - BOUND
 
 
 @cache

@@ -98,7 +98,8 @@ class VideoInfo:
     def times(self) -> npt.NDArray[np.float64]:
         """float64 [N], seconds of each frame after the first one."""
         ticks = (self.pts - self.pts[0]).astype(np.float64)
-        return ticks * self.time_base.numerator / self.time_base.denominator
+        seconds: npt.NDArray[np.float64] = ticks * self.time_base.numerator / self.time_base.denominator
+        return seconds
 
     def frame_at(self, seconds: npt.ArrayLike) -> IntArray:
         """Index of the frame on show at each moment, same shape as `seconds` (after the first frame).
@@ -112,7 +113,7 @@ class VideoInfo:
         return np.clip(found, 0, self.frames - 1).astype(np.int64)
 
     def to_columns(self) -> dict[str, Any]:
-        """The manifest columns of this video; `frame_index` is a compact binary (an hour at constant rate: about 1 kB)."""
+        """The manifest columns of this video; `frame_index` is a compact binary (an hour at constant rate: 1 kB)."""
         return {
             "frames": self.frames,
             "fps": self.fps,
@@ -124,7 +125,7 @@ class VideoInfo:
             "mirrored": self.mirrored,
             "audio_tracks": self.audio_tracks,
             "bytes": self.bytes,
-            "frame_index": self._pack(),
+            "frame_index": _pack(self),
         }
 
     @classmethod
@@ -134,7 +135,7 @@ class VideoInfo:
         Raises:
             KeyError: a column is missing. ValueError: `frame_index` is not what `to_columns` writes.
         """
-        header, pts, keyframes, seek_stamps = _unpack(columns["frame_index"])
+        header, (pts, keyframes, seek_stamps) = _unpack(columns["frame_index"])
         return cls(
             path=Path(path),
             codec=str(columns["codec"]),
@@ -152,26 +153,25 @@ class VideoInfo:
             seek_stamps=seek_stamps,
         )
 
-    def _pack(self) -> bytes:
-        arrays = (self.pts, self.keyframes, self.seek_stamps)
-        header = {
-            "stream": self.stream,
-            "time_base": str(self.time_base),
-            "pixel_format": self.pixel_format,
-            "lengths": [len(array) for array in arrays],
-        }
-        deltas = b"".join(np.diff(array, prepend=np.int64(0)).astype("<i8").tobytes() for array in arrays)
-        return zlib.compress(json.dumps(header).encode() + b"\n" + deltas, 6)
+
+def _pack(info: VideoInfo) -> bytes:
+    arrays = (info.pts, info.keyframes, info.seek_stamps)
+    header = {
+        "stream": info.stream,
+        "time_base": str(info.time_base),
+        "pixel_format": info.pixel_format,
+        "lengths": [len(array) for array in arrays],
+    }
+    deltas = b"".join(np.diff(array, prepend=np.int64(0)).astype("<i8").tobytes() for array in arrays)
+    return zlib.compress(json.dumps(header).encode() + b"\n" + deltas, 6)
 
 
-def _unpack(packed: bytes) -> tuple[dict[str, Any], IntArray, IntArray, IntArray]:
+def _unpack(packed: bytes) -> tuple[dict[str, Any], list[IntArray]]:
     try:
         header_line, deltas = zlib.decompress(packed).split(b"\n", 1)
         header = json.loads(header_line)
-        lengths = np.asarray(header["lengths"])
-        pts, keyframes, seek_stamps = np.split(np.frombuffer(deltas, "<i8"), np.cumsum(lengths)[:-1])
+        ends = np.cumsum(header["lengths"])
+        values = np.frombuffer(deltas, "<i8", count=int(ends[-1]))
     except (zlib.error, ValueError, KeyError) as error:
-        raise ValueError(f"not a seek index: {error}") from error
-    if [len(pts), len(keyframes), len(seek_stamps)] != lengths.tolist():
-        raise ValueError("not a seek index: lengths differ")
-    return header, *(np.cumsum(part, dtype=np.int64) for part in (pts, keyframes, seek_stamps))  # type: ignore[return-value]
+        raise ValueError(f"not a frame index: {error}") from error
+    return header, [np.cumsum(part, dtype=np.int64) for part in np.split(values, ends[:-1])]

@@ -226,7 +226,7 @@ def _counted_timeline(packets: list[_Packet], frames: list[_Frame], interval: in
     stamps = {packet.pts: packet.dts for packet in packets if packet.keyframe and packet.pts is not None}
     anchors = {0: packets[0].dts or 0}
     for i, frame in enumerate(frames):
-        stamp = stamps.get(frame.pts)
+        stamp = None if frame.pts is None else stamps.get(frame.pts)
         if i and frame.keyframe and stamp is not None:
             anchors[i] = stamp
     return _Timeline(pts, pts[list(anchors)], np.array(list(anchors.values()), np.int64))

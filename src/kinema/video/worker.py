@@ -1,0 +1,115 @@
+"""Probing in a process of its own: a decoder that crashes, hangs or eats the memory takes only one file with it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from kinema.errors import VideoError
+from kinema.video.probe import content_hash, probe
+
+_COMMAND = (sys.executable, "-c", "from kinema.video.worker import main; main()")
+
+
+class Prober:
+    """Probes one file after the other in a child process, which is replaced when it dies.
+
+    The child is a plain interpreter that imports only the reader: it starts in a fraction of a second and never runs
+    the caller's own script again. Used by one thread; `close` it in the end.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def kill(self) -> None:
+        """Break off, from another thread, what is being read; it is then reported as a crash."""
+        if self._process is not None:
+            self._process.kill()
+
+    def close(self) -> None:
+        """End the child process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+    def columns(self, path: str | Path, time_limit: float) -> dict[str, Any]:
+        """`VideoInfo.to_columns` of a file, and its content `hash`.
+
+        Args:
+            path: the file.
+            time_limit: seconds after which the file is given up.
+
+        Raises:
+            VideoError: the file cannot be read, crashed the decoder or took too long.
+        """
+        process = self._process = self._process or _start()
+        late = threading.Event()
+        alarm = threading.Timer(time_limit, _give_up, (process, late))
+        alarm.start()
+        try:
+            pickle.dump(str(path), _pipe(process.stdin))
+            _pipe(process.stdin).flush()
+            answer = pickle.load(_pipe(process.stdout))
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            self.close()
+            reason = f"took more than {time_limit:.0f} s to read" if late.is_set() else "crashed the decoder"
+            raise VideoError(path, f"damaged: {reason}") from error
+        finally:
+            alarm.cancel()
+        if isinstance(answer, VideoError):
+            raise answer
+        return dict(answer)
+
+
+def survey(path: str) -> dict[str, Any]:
+    """The manifest columns of one file, in this process.
+
+    Raises:
+        VideoError: the file cannot be read.
+    """
+    return {**probe(path).to_columns(), "hash": content_hash(path)}
+
+
+def main() -> None:
+    """Answer pickled paths on standard input by pickled columns or a VideoError on standard output, until it closes."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not get between the answers
+    while True:
+        try:
+            path = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        pickle.dump(_answer(path), answers)
+        answers.flush()
+
+
+def _answer(path: str) -> dict[str, Any] | VideoError:
+    try:
+        return survey(path)
+    except VideoError as error:
+        return error
+    except Exception as error:  # whatever a broken file provokes must be told, and must not end the scan
+        return VideoError(path, f"damaged: {type(error).__name__}: {error}")
+
+
+def _start() -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen(
+        _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    )
+
+
+def _give_up(process: subprocess.Popen[bytes], late: threading.Event) -> None:
+    late.set()
+    process.kill()
+
+
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    assert pipe is not None
+    return pipe
