@@ -72,7 +72,7 @@ class Shape:
             Measure("lines of a function, 90th percentile", _percentile(lengths, 0.9), 35),
             Measure("functions above 60 lines, %", _share(self.lengths, above=60), 3),
             Measure("functions nested deeper than 3, %", _share(self.depths, above=3), 2),
-            Measure("methods of a class, most", max(_values(self.methods), default=0), 15),
+            Measure("public methods of a class, most", max(_values(self.methods), default=0), 15),
             Measure("functions with over 4 positional params, %", _share(self.positionals, above=4), 10),
             Measure("functions fully annotated, %", 100 - _share(self.unannotated, above=0), 95, at_least=True),
         )
@@ -155,7 +155,7 @@ def _functions(tree: ast.AST, *, in_class: bool = False) -> Iterator[tuple[Funct
 
 
 def _methods(node: ast.ClassDef) -> int:
-    return sum(isinstance(child, FunctionNode) for child in node.body)
+    return sum(isinstance(child, FunctionNode) and not child.name.startswith("_") for child in node.body)
 
 
 def _positional(node: FunctionNode) -> list[ast.arg]:
