@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, dropwhile
 from typing import Any
 
 import av
@@ -14,6 +15,7 @@ from av.video.reformatter import VideoReformatter
 from kinema.errors import VideoError
 from kinema.video.container import open_video, words
 from kinema.video.info import IntArray, VideoInfo
+from kinema.video.seeking import NotFound, jump
 
 Frames = npt.NDArray[np.uint8]
 
@@ -97,7 +99,7 @@ class _Reader:
         while keyframe > 0:
             try:
                 return self._pick(self._frames_from(container, video, keyframe), wanted, slots)
-            except _Missed:
+            except (_Missed, NotFound):
                 keyframe, back, fresh = keyframe - back, back * 2, False
         if fresh:
             return self._pick_from_start(container, video, wanted, slots)
@@ -134,37 +136,37 @@ class _Reader:
 
     def _frames_from(self, container: Any, video: Any, keyframe: int) -> Iterator[tuple[int, Any]]:
         """(index, frame) in order of show, from keyframe number `keyframe` on; number 0 needs a file just opened."""
-        if self.info.counted:
-            return self._count_from(container, video, keyframe)
-        return self._match_from(container, video, keyframe)
+        frames = self._decoded(container, video, keyframe)
+        return self._counted(frames, keyframe) if self.info.counted else self._matched(frames, keyframe)
 
-    def _match_from(self, container: Any, video: Any, keyframe: int) -> Iterator[tuple[int, Any]]:
+    def _decoded(self, container: Any, video: Any, keyframe: int) -> Iterator[Any]:
+        packets = container.demux(video)
+        if keyframe:
+            target, key = int(self.info.seek_stamps[keyframe]), int(self.info.keyframes[keyframe])
+            by_dts = self.info.counted
+            arrival = jump(container, video, target, target if by_dts else key, by_dts=by_dts)
+            packets = chain([arrival.packet], arrival.rest)
+        for packet in packets:
+            yield from video.codec_context.decode(packet if packet.size else None)
+
+    def _matched(self, frames: Iterator[Any], keyframe: int) -> Iterator[tuple[int, Any]]:
+        """Number frames by their show times."""
         pts, start = self.info.pts, self.info.keyframes[keyframe]
         arrived = keyframe == 0
-        if not arrived:
-            container.seek(int(start), stream=video)
-        for frame in _decoded(container, video):
+        for frame in frames:
             if frame.pts is None or frame.pts < start:
                 continue
             if not (arrived or (frame.pts == start and frame.key_frame)):
-                raise _Missed(self.key_indices[keyframe])
+                raise NotFound
             arrived = True
             index = int(np.searchsorted(pts, frame.pts))
             if index < len(pts) and pts[index] == frame.pts:
                 yield index, frame
 
-    def _count_from(self, container: Any, video: Any, keyframe: int) -> Iterator[tuple[int, Any]]:
-        index = int(self.key_indices[keyframe])
-        arrived = keyframe == 0
-        stamp = None if arrived else int(self.info.seek_stamps[keyframe])
-        if stamp is not None:
-            container.seek(stamp, stream=video)
-        for frame in _decoded(container, video, first_stamp=stamp):
-            if not (arrived or frame.key_frame):
-                continue  # frames shown before the keyframe but stored after it
-            arrived = True
-            yield index, frame
-            index += 1
+    def _counted(self, frames: Iterator[Any], keyframe: int) -> Iterator[tuple[int, Any]]:
+        """Number frames by counting; those shown before the keyframe but stored after it are left out."""
+        from_key = frames if keyframe == 0 else dropwhile(lambda frame: not frame.key_frame, frames)
+        return enumerate(from_key, start=int(self.key_indices[keyframe]))
 
     def _convert(self, frame: Any, out: Frames) -> None:
         """Scale to the size of `out` as RGB and turn upright; the turn is done on the small picture."""
@@ -179,21 +181,3 @@ class _Reader:
         if self.info.mirrored:
             picture = picture[:, ::-1]
         out[:] = np.rot90(picture, -quarters) if quarters else picture
-
-
-def _decoded(container: Any, video: Any, first_stamp: int | None = None) -> Iterator[Any]:
-    """All frames from the current position on.
-
-    Args:
-        container: opened file.
-        video: its video track.
-        first_stamp: decoding time that the first packet must have.
-
-    Raises:
-        _Missed: the first packet is another one.
-    """
-    for packet in container.demux(video):
-        if first_stamp is not None and packet.dts != first_stamp:
-            raise _Missed(-1)
-        first_stamp = None
-        yield from video.codec_context.decode(packet if packet.size else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,6 @@ IntArray = npt.NDArray[np.int64]
 
 # A single frame has no interval of its own; it is taken to stay for 1/25 s.
 _LONE_FRAME_SECONDS = Fraction(1, 25)
-
-
-def _no_stamps() -> IntArray:
-    return np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +37,9 @@ class VideoInfo:
         keyframes: int64 [K], the show times at which decoding can start; the first frame is always among them.
         audio_tracks: number of sound tracks.
         bytes: size of the file.
-        seek_stamps: empty where the file's own show times are right. Otherwise (AVI with B-frames, raw streams) the
-            decoding time of each keyframe's packet, int64 [K]; frames are then found by counting from a keyframe.
+        seek_stamps: int64 [K], ticks to which to jump for each keyframe.
+        counted: the file's own show times are wrong or absent (AVI with B-frames, raw streams), so that frames are
+            found by counting from a keyframe; `pts` is then made of decoding times, or of the frame rate.
     """
 
     path: Path
@@ -56,19 +53,15 @@ class VideoInfo:
     time_base: Fraction
     pts: IntArray
     keyframes: IntArray
+    seek_stamps: IntArray
+    counted: bool
     audio_tracks: int
     bytes: int
-    seek_stamps: IntArray = field(default_factory=_no_stamps)
 
     @property
     def frames(self) -> int:
         """Number of frames that decoding yields."""
         return len(self.pts)
-
-    @property
-    def counted(self) -> bool:
-        """True where frames are found by counting, because the file's own show times are wrong or absent."""
-        return len(self.seek_stamps) > 0
 
     @cached_property
     def interval(self) -> float:
@@ -148,9 +141,10 @@ class VideoInfo:
             time_base=Fraction(str(header["time_base"])),
             pts=pts,
             keyframes=keyframes,
+            seek_stamps=seek_stamps,
+            counted=bool(header["counted"]),
             audio_tracks=int(columns["audio_tracks"]),
             bytes=int(columns["bytes"]),
-            seek_stamps=seek_stamps,
         )
 
 
@@ -160,6 +154,7 @@ def _pack(info: VideoInfo) -> bytes:
         "stream": info.stream,
         "time_base": str(info.time_base),
         "pixel_format": info.pixel_format,
+        "counted": info.counted,
         "lengths": [len(array) for array in arrays],
     }
     deltas = b"".join(np.diff(array, prepend=np.int64(0)).astype("<i8").tobytes() for array in arrays)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,29 +14,15 @@ import numpy as np
 
 from kinema.errors import VideoError
 from kinema.video.container import open_video, words
-from kinema.video.info import IntArray, VideoInfo
+from kinema.video.info import VideoInfo
+from kinema.video.seeking import Seeks, find_seeks
+from kinema.video.timeline import Frame, Packet, Timeline, believable, decoded_timeline, stored_timeline
 
 __all__ = ["VideoInfo", "content_hash", "probe"]
 
 _HEAD_PACKETS = 16
 # The last group of pictures is decoded as a check unless it is longer than this.
 _TAIL_PACKETS = 300
-# MPEG-4 codes "show the last frame again" in a few bytes; such a packet yields no frame.
-_EMPTY_PACKET_BYTES = 16
-
-
-class _Packet(NamedTuple):
-    pts: int | None
-    dts: int | None
-    keyframe: bool
-    shown: bool
-    size: int
-
-
-class _Frame(NamedTuple):
-    pts: int | None
-    dts: int | None
-    keyframe: bool
 
 
 class _Look(NamedTuple):
@@ -48,12 +33,6 @@ class _Look(NamedTuple):
     pixel_format: str
     rotation: int
     mirrored: bool
-
-
-class _Timeline(NamedTuple):
-    pts: IntArray
-    keyframes: IntArray
-    seek_stamps: IntArray
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -69,17 +48,23 @@ def probe(path: str | Path) -> VideoInfo:
     path = Path(path)
     with open_video(path) as (container, video):
         packets, head, look = _survey(path, container, video)
-        trusted = _head_holds(packets, head, container.format.name) and _tail_holds(path, container, video, packets)
-        stream = int(video.index)
+        plan = None
+        if believable(packets, head, _HEAD_PACKETS, container.format.name) and _tail_holds(
+            path, container, video, packets
+        ):
+            timeline = stored_timeline(packets)
+            plan = timeline, find_seeks(container, video, timeline)
         facts = {
             "codec": video.codec_context.name,
-            "stream": stream,
+            "stream": int(video.index),
             "time_base": Fraction(video.time_base),
             "audio_tracks": len(container.streams.audio),
             "bytes": path.stat().st_size,
         }
-    timeline = _stored_timeline(packets) if trusted else _decoded_timeline(path, stream)
-    return VideoInfo(path=path, **facts, **look._asdict(), **timeline._asdict())
+    timeline, seeks = plan or _decode_all(path, facts["stream"])
+    return VideoInfo(
+        path=path, pts=timeline.pts, counted=timeline.counted, **seeks._asdict(), **look._asdict(), **facts
+    )
 
 
 def content_hash(path: str | Path) -> str:
@@ -94,9 +79,9 @@ def content_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _survey(path: Path, container: Any, video: Any) -> tuple[list[_Packet], list[_Frame], _Look]:
+def _survey(path: Path, container: Any, video: Any) -> tuple[list[Packet], list[Frame], _Look]:
     """Demux every packet; decode the first few."""
-    packets: list[_Packet] = []
+    packets: list[Packet] = []
     head: list[Any] = []
     for packet in _demux(path, container, video, packets):
         if len(packets) <= _HEAD_PACKETS:
@@ -110,13 +95,13 @@ def _survey(path: Path, container: Any, video: Any) -> tuple[list[_Packet], list
     return packets, [_as_frame(frame) for frame in head], _look(head[0])
 
 
-def _demux(path: Path, container: Any, video: Any, packets: list[_Packet]) -> Iterator[Any]:
+def _demux(path: Path, container: Any, video: Any, packets: list[Packet]) -> Iterator[Any]:
     """Yield the packets of one track and note their facts in `packets`; the empty packet at the end is left out."""
     try:
         for packet in container.demux(video):
             if packet.size:
                 shown = not packet.is_discard and _vp8_shown(video, packet)
-                packets.append(_Packet(packet.pts, packet.dts, packet.is_keyframe, shown, packet.size))
+                packets.append(Packet(packet.pts, packet.dts, packet.is_keyframe, shown, packet.size))
                 yield packet
     except av.error.FFmpegError as error:
         raise VideoError(path, f"damaged: reading stops after {len(packets)} packets ({words(error)})") from error
@@ -134,8 +119,8 @@ def _decode(path: Path, video: Any, packet: Any, done: int) -> list[Any]:
         raise VideoError(path, f"damaged: decoding stops after {done} frames ({words(error)})") from error
 
 
-def _as_frame(frame: Any) -> _Frame:
-    return _Frame(frame.pts, frame.dts, bool(frame.key_frame))
+def _as_frame(frame: Any) -> Frame:
+    return Frame(frame.pts, frame.dts, bool(frame.key_frame))
 
 
 def _look(frame: Any) -> _Look:
@@ -159,24 +144,13 @@ def _orientation(frame: Any) -> tuple[int, bool]:
     return round(math.degrees(math.atan2(b, a)) / 90) * 90 % 360, bool(mirrored)
 
 
-def _head_holds(packets: list[_Packet], head: list[_Frame], container: str) -> bool:
-    """Whether the packets' show times can be believed, judged by the packets and the first decoded frames."""
-    shown = [packet.pts for packet in packets if packet.shown]
-    if None in shown or len(set(shown)) < len(shown):
-        return False
-    if container == "avi" and any(packet.pts != packet.dts or packet.size < _EMPTY_PACKET_BYTES for packet in packets):
-        return False  # AVI stores no show times; with B-frames those that the demuxer makes up are wrong
-    expected = sorted(packet.pts for packet in packets[:_HEAD_PACKETS] if packet.shown)  # type: ignore[type-var]
-    return [frame.pts for frame in head] == expected
-
-
-def _tail_holds(path: Path, container: Any, video: Any, packets: list[_Packet]) -> bool:
+def _tail_holds(path: Path, container: Any, video: Any, packets: list[Packet]) -> bool:
     """Whether decoding from the last keyframe to the end yields exactly the packets' show times."""
     last = max((i for i, packet in enumerate(packets) if packet.keyframe), default=0)
-    start = packets[last].pts
-    if start is None or len(packets) - last > _TAIL_PACKETS:
+    start, tail = packets[last].pts, packets[last:]
+    if start is None or len(tail) > _TAIL_PACKETS:
         return True
-    expected = sorted(packet.pts for packet in packets[last:] if packet.shown and (packet.pts or 0) >= start)  # type: ignore[type-var]
+    expected = sorted(packet.pts for packet in tail if packet.shown and packet.pts is not None and packet.pts >= start)
     try:
         container.seek(start, stream=video)
     except av.error.FFmpegError:
@@ -188,48 +162,18 @@ def _tail_holds(path: Path, container: Any, video: Any, packets: list[_Packet]) 
     return stamps == expected
 
 
-def _stored_timeline(packets: Iterable[_Packet]) -> _Timeline:
-    shown = [packet for packet in packets if packet.shown]
-    pts = np.array(sorted(packet.pts for packet in shown), np.int64)  # type: ignore[type-var]
-    keys = np.array([packet.pts for packet in shown if packet.keyframe], np.int64)
-    return _Timeline(pts, np.union1d(pts[:1], keys), np.empty(0, np.int64))
-
-
-def _decoded_timeline(path: Path, stream: int) -> _Timeline:
-    """Decode the whole track for the show times; where those contradict the order of frames, count frames instead."""
-    packets: list[_Packet] = []
-    frames: list[_Frame] = []
+def _decode_all(path: Path, stream: int) -> tuple[Timeline, Seeks]:
+    """Decode the whole track for the show times."""
+    packets: list[Packet] = []
+    frames: list[Frame] = []
     with open_video(path, stream) as (container, video):
         for packet in _demux(path, container, video, packets):
             frames += map(_as_frame, _decode(path, video, packet, len(frames)))
         frames += map(_as_frame, _decode(path, video, None, len(frames)))
-        interval = _nominal_interval(video)
-    if not frames:
-        raise VideoError(path, "damaged: no frame of the video track can be decoded")
-    stamps = [frame.pts for frame in frames]
-    if None not in stamps and all(a <= b for a, b in pairwise(stamps)):  # type: ignore[operator]
-        pts = np.unique(np.array(stamps, np.int64))  # of frames at the same moment the first is kept
-        keys = np.array([packet.pts for packet in packets if packet.keyframe and packet.pts is not None], np.int64)
-        return _Timeline(pts, np.union1d(pts[:1], np.intersect1d(keys, pts)), np.empty(0, np.int64))
-    return _counted_timeline(packets, frames, interval)
-
-
-def _counted_timeline(packets: list[_Packet], frames: list[_Frame], interval: int) -> _Timeline:
-    """Show times from decoding times, which follow the order of output; constant rate where those fail too."""
-    known = [frame.dts for frame in frames if frame.dts is not None]
-    step = max(1, int(np.median(np.diff(known)))) if len(known) > 1 else interval
-    # The decoder hands over the last frames after the last packet, hence without a time.
-    late = [(known[-1] if known else 0) + step * (i + 1) for i in range(len(frames) - len(known))]
-    pts = np.array(known + late, np.int64)
-    if frames[0].dts is None or (np.diff(pts) <= 0).any():
-        pts = np.arange(len(frames), dtype=np.int64) * interval
-    stamps = {packet.pts: packet.dts for packet in packets if packet.keyframe and packet.pts is not None}
-    anchors = {0: packets[0].dts or 0}
-    for i, frame in enumerate(frames):
-        stamp = None if frame.pts is None else stamps.get(frame.pts)
-        if i and frame.keyframe and stamp is not None:
-            anchors[i] = stamp
-    return _Timeline(pts, pts[list(anchors)], np.array(list(anchors.values()), np.int64))
+        if not frames:
+            raise VideoError(path, "damaged: no frame of the video track can be decoded")
+        timeline = decoded_timeline(packets, frames, _nominal_interval(video))
+        return timeline, find_seeks(container, video, timeline)
 
 
 def _nominal_interval(video: Any) -> int:
