@@ -63,5 +63,5 @@ def test_sums_over_cells_are_sums_over_regions(size):
     per_cell = torch.zeros(cells.total, 3).index_add_(0, cells.of_pixel, values)
     masks = torch.cat([partition(pattern, size) for pattern in (1, 2, 3)]).flatten(1)
     expected = torch.stack([values[mask].sum(0) for mask in masks])
-    assert torch.equal(cells.sum_regions(per_cell), expected)
+    assert torch.equal(cells.sum_regions(torch.stack((per_cell, 2 * per_cell))), torch.stack((expected, 2 * expected)))
     assert torch.equal(cells.areas, masks.sum(1).double())

@@ -76,22 +76,27 @@ def _check_clip(clip: Tensor) -> None:
 
 
 def _stability(clip: Tensor) -> Tensor:
-    clips, _, frames, size, _ = clip.shape
-    cells = joint_cells(size, clip.device)
-    index = clip.flatten(3) + _histogram_rows(clips, frames, size, clip.device)
-    ones = torch.ones(1, device=clip.device).expand(index.numel())
-    table = tally(index, cells.total * clips * 3 * frames * 256, ones)
-    histograms = cells.sum_regions(table.view(cells.total, -1)).view(-1, clips * 3, frames, 256)
-    kept, seen = histograms.amin(2).sum(2), histograms.amax(2).sum(2)
-    red, green, blue = (kept / seen).view(-1, clips, 3).unbind(2)
-    return ((red + green + blue) / 3).T
+    red, green, blue = (_overlap(channel) for channel in clip.unbind(1))
+    return (red + green + blue) / 3
+
+
+def _overlap(channel: Tensor) -> Tensor:
+    """IoU of the frames' histograms in each region, for one colour channel: uint8 [b, T, S, S] to float32 [b, 28]."""
+    clips, frames, size, _ = channel.shape
+    cells = joint_cells(size, channel.device)
+    index = channel.flatten(2) + _histogram_rows(clips, frames, size, channel.device)
+    ones = torch.ones(1, device=channel.device).expand(index.numel())
+    table = tally(index, clips * frames * cells.total * 256, ones).view(-1, cells.total, 256)
+    histograms = cells.sum_regions(table).view(clips, frames, -1, 256)
+    return histograms.amin(1).sum(2) / histograms.amax(1).sum(2)
 
 
 @lru_cache(maxsize=4)
 def _histogram_rows(clips: int, frames: int, size: int, device: torch.device) -> Tensor:
-    """Where the histogram of each (clip, channel, frame, pixel) starts in a table [cell, clip, channel, frame, 256]."""
-    series = torch.arange(clips * 3 * frames, device=device).view(clips, 3, frames, 1)
-    rows = (joint_cells(size, device).of_pixel * (clips * 3 * frames) + series) * 256
+    """Where the histogram of each (clip, frame, pixel) starts in a table [clip, frame, cell, 256]."""
+    cells = joint_cells(size, device)
+    series = torch.arange(clips * frames, device=device).view(clips, frames, 1)
+    rows = (series * cells.total + cells.of_pixel) * 256
     return rows.int() if device.type == "cpu" else rows
 
 

@@ -13,7 +13,8 @@ from kinema.targets.statistics.patterns import PATTERNS, Cells, partition, tally
 COLOURS = ("blue", "cyan", "magenta", "white", "black", "green", "red", "yellow")
 """Names of the octants in the order of their numbers 1 .. 8."""
 
-_LARGEST_CODE = 0xFFFFFF
+_CODE_BITS = 24
+_LARGEST_CODE = (1 << _CODE_BITS) - 1
 
 
 class DominantColours(NamedTuple):
@@ -32,39 +33,49 @@ def vote_colours(clip: Tensor, cells: Cells) -> DominantColours:
     """Every pixel of every frame votes for its octant; the smallest number wins a tie. uint8 [b, 3, T, S, S]."""
     clips = clip.shape[0]
     red, green, blue = clip.unbind(1)
-    clip_row = torch.arange(clips, device=clip.device, dtype=torch.int32)[:, None] * 8
-    row = (cells.of_pixel.int() * (8 * clips) + clip_row)[:, None]
-    index = octants(red, green, blue).flatten(2) + row
+    series = torch.arange(clips, device=clip.device, dtype=torch.int32).view(-1, 1, 1)
+    index = octants(red, green, blue).flatten(2) + (cells.of_pixel.int() + series * cells.total) * 8
     ones = torch.ones(1, device=clip.device).expand(index.numel())
-    table = tally(index, cells.total * clips * 8, ones).view(cells.total, -1)
-    regions = cells.sum_regions(table).view(-1, clips, 8).argmax(2).T
-    return DominantColours(regions + 1, table.sum(0).view(clips, 8).argmax(1) + 1)
+    table = tally(index, clips * cells.total * 8, ones).view(clips, cells.total, 8)
+    return DominantColours(cells.sum_regions(table).argmax(2) + 1, table.sum(1).argmax(1) + 1)
 
 
 def exact_colours(clip: Tensor) -> DominantColours:
     """Octant of the most frequent exact colour; the smallest 65536 B + 256 G + R wins a tie. uint8 [b, 3, T, S, S]."""
     red, green, blue = clip.flatten(3).to(torch.int32).unbind(1)
     codes = (blue << 16) | (green << 8) | red
-    pixels = _region_pixels(clip.shape[-1], clip.device)
-    modes = [_mode(codes[:, :, inside].flatten(1)) for inside in pixels] + [_mode(codes.flatten(1))]
-    mode = torch.stack(modes, 1)
+    lists = _pixel_lists(clip.shape[-1], clip.device)
+    mode = torch.stack([torch.cat([_modes(one, pixels) for pixels in lists]) for one in codes])
     found = octants(mode & 255, (mode >> 8) & 255, mode >> 16) + 1
     return DominantColours(found[:, :-1], found[:, -1])
 
 
-def _mode(codes: Tensor) -> Tensor:
-    """Most frequent code of each row, the smallest of equally frequent ones: int32 [b, n] to int64 [b]."""
-    ordered = codes.sort(1).values.long()
-    position = torch.arange(codes.shape[1], device=codes.device).expand_as(ordered)
+class _PixelList(NamedTuple):
+    """Pixel numbers of some regions, one region after another, the region of each entry, and pixels per region."""
+
+    number: Tensor
+    region: Tensor
+    lengths: list[int]
+
+
+def _modes(codes: Tensor, pixels: _PixelList) -> Tensor:
+    """Most frequent code in each region, the smallest of equals: int32 [T, S * S] to int64 [regions]."""
+    keys = codes[:, pixels.number] | (pixels.region << _CODE_BITS)
+    ordered = keys.flatten().sort().values  # one dimension: torch sorts that by radix
+    position = torch.arange(len(ordered), device=codes.device, dtype=torch.int32)
     fresh = torch.ones_like(ordered, dtype=torch.bool)
-    fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    run = position - torch.where(fresh, position, 0).cummax(1).values  # 0 at the first of its kind
-    best = ((run << 24) | (_LARGEST_CODE - ordered)).amax(1)
+    torch.ne(ordered[1:], ordered[:-1], out=fresh[1:])
+    run = position - torch.where(fresh, position, 0).cummax(0).values  # 0 at the first of its kind
+    rank = (run.long() << _CODE_BITS) | (_LARGEST_CODE - (ordered & _LARGEST_CODE))
+    best = torch.stack([part.amax() for part in torch.split(rank, [n * len(codes) for n in pixels.lengths])])
     return _LARGEST_CODE - (best & _LARGEST_CODE)
 
 
 @lru_cache(maxsize=8)
-def _region_pixels(size: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Pixel numbers of each of the 28 regions."""
-    masks = torch.cat([partition(pattern, size) for pattern in PATTERNS]).flatten(1)
-    return tuple(mask.nonzero()[:, 0].to(device) for mask in masks)
+def _pixel_lists(size: int, device: torch.device) -> tuple[_PixelList, ...]:
+    """One list for each pattern and one for the whole frame."""
+    lists = []
+    for masks in (*(partition(pattern, size) for pattern in PATTERNS), torch.ones(1, size, size, dtype=torch.bool)):
+        region, number = masks.flatten(1).nonzero(as_tuple=True)
+        lists.append(_PixelList(number.to(device), region.int().to(device), masks.sum((1, 2)).tolist()))
+    return tuple(lists)

@@ -23,7 +23,11 @@ Zero = Literal["reference", "ignore"]
 # Steps of the angle within one of the eight bins (0.022 degrees). Coarser than rounding noise and than the differences
 # between implementations of the arctangent, so that a pixel on the edge of a bin is on the edge everywhere; a power of
 # two, so that the shares of two bins are exact.
-_STEPS = 2048
+_STEP_BITS = 11
+_STEPS = 1 << _STEP_BITS
+
+# Values treated at once on the CPU: intermediate results then stay in the cache and in memory that is already mapped.
+_CPU_PASS = 80_000
 
 
 class Boundaries(NamedTuple):
@@ -180,8 +184,17 @@ def _check_flow(flow: Tensor, rgb_frames: int | None) -> int:
 
 def _energy(flow: Tensor) -> Tensor:
     """[b, 2, F, S, S] to float32 [b, 2, F]: boundary magnitude summed over the pixels of each field (Eq. 3)."""
-    x, y = motion_boundaries(flow)
-    return _magnitude(x, y).flatten(3).sum(3, dtype=torch.float64).float()
+    few = max(1, _CPU_PASS // flow[:, :, 0].numel()) if flow.device.type == "cpu" else flow.shape[2]
+    return torch.cat([_sum_pixels(_magnitude(*motion_boundaries(part))) for part in torch.split(flow, few, 2)], 2)
+
+
+def _sum_pixels(values: Tensor) -> Tensor:
+    """[..., S, S] to [...] by halves, the same order on every device; in double precision once few are left."""
+    values = values.flatten(-2)
+    while values.shape[-1] % 2 == 0:
+        first, second = values.chunk(2, -1)
+        values = first + second
+    return values.sum(-1, dtype=torch.float64).float()
 
 
 def regional_sums(boundaries: Boundaries, orientation: Orientation = "soft") -> Tensor:
@@ -193,17 +206,17 @@ def regional_sums(boundaries: Boundaries, orientation: Orientation = "soft") -> 
     maps = x.shape[0] * 2
     cells = joint_cells(x.shape[-1], x.device)
     magnitude = _magnitude(x, y).double().view(maps, -1)
-    steps = (torch.atan2(y, x) * (4 * _STEPS / math.pi)).round_().to(torch.int64).view(maps, -1) % (8 * _STEPS)
-    first = steps // _STEPS
-    row = (cells.of_pixel * maps + torch.arange(maps, device=x.device)[:, None]) * 8
+    steps = (torch.atan2(y, x) * (4 * _STEPS / math.pi)).round_().to(torch.int32).view(maps, -1)
+    first = (steps >> _STEP_BITS) & 7
+    row = (cells.of_pixel.int() + torch.arange(maps, device=x.device, dtype=torch.int32)[:, None] * cells.total) * 8
     size = cells.total * maps * 8
     if orientation == "hard":
         table = tally(row + first, size, magnitude)
     else:
-        second = magnitude * ((steps % _STEPS).double() / _STEPS)
+        second = magnitude * ((steps & (_STEPS - 1)).double() / _STEPS)
         table = tally(row + first, size, magnitude - second)
-        table += tally(row + (first + 1) % 8, size, second)
-    return cells.sum_regions(table.view(cells.total, -1)).view(-1, x.shape[0], 2, 8).permute(1, 2, 0, 3)
+        table += tally(row + ((first + 1) & 7), size, second)
+    return cells.sum_regions(table.view(maps, cells.total, 8)).view(-1, 2, 28, 8)
 
 
 def _magnitude(x: Tensor, y: Tensor) -> Tensor:

@@ -37,11 +37,14 @@ class Cells(NamedTuple):
     areas: Tensor
 
     def sum_regions(self, table: Tensor) -> Tensor:
-        """Sums over cells, [C, K] (float32 or float64), to sums over regions, [28, K].
+        """Sums over cells, [N, C, K] (float32 or float64), to sums over regions, [N, 28, K].
 
         Plain additions, so that counts stay exact whatever precision torch is allowed to use in matrix products.
         """
-        return functional.embedding_bag(self.members, table, self.starts, mode="sum")
+        rows = torch.arange(table.shape[0], device=table.device)[:, None]
+        members, starts = rows * self.total + self.members, rows * len(self.members) + self.starts
+        sums = functional.embedding_bag(members.flatten(), table.flatten(0, 1), starts.flatten(), mode="sum")
+        return sums.view(table.shape[0], -1, table.shape[2])
 
 
 def partition(pattern: int, size: int) -> Tensor:
