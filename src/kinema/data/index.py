@@ -41,11 +41,10 @@ class Index:
         Never empty: a window shorter than one frame holds the frame on show at its start.
         """
         video, start, end = self.video(i), float(self.starts[i]), float(self.ends[i])
-        # Half a microsecond of slack, so that a bound computed as k * period does not lose its frame to rounding.
         if rate is None:
-            first, stop = np.searchsorted(video.times, (start - 5e-7, end - 5e-7))
-            found = np.arange(first, stop, dtype=np.int64)
+            found = np.arange(*_span(video, start, end), dtype=np.int64)
         else:
+            # Half a microsecond of slack, so that a bound computed as k * period does not lose its frame to rounding.
             found = video.frame_at(np.arange(start, end - 5e-7, 1.0 / rate) + 5e-7)
         return found if len(found) else video.frame_at(np.array([start]))
 
@@ -62,16 +61,12 @@ def by_duration(manifest: Manifest, *, frames: int, rate: float | None = None) -
     Sec. 4.2: "non-overlapping 16-frame clips"). `rate` is the sampled rate; None means each file's own.
     """
     bounds = _bounds(manifest)
-    rates = (
-        np.full(len(manifest), rate) if rate else np.array([manifest.video(row).fps for row in range(len(manifest))])
-    )
-    window = frames / rates
-    counts = np.maximum(1, np.floor((bounds[:, 1] - bounds[:, 0]) / window + 1e-6)).astype(np.int64)
-    rows = np.repeat(np.arange(len(manifest)), counts)
-    nth = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    starts = bounds[rows, 0] + nth * window[rows]
-    ends = np.where(nth == counts[rows] - 1, bounds[rows, 1], starts + window[rows])
-    return Index(manifest, rows, starts, ends)
+    starts = [_window_starts(manifest, row, bounds[row], frames, rate) for row in range(len(manifest))]
+    counts = [len(part) for part in starts]
+    joined = np.concatenate(starts)
+    ends = np.append(joined[1:], 0.0)
+    ends[np.cumsum(counts) - 1] = bounds[:, 1]
+    return Index(manifest, np.repeat(np.arange(len(manifest)), counts), joined, ends)
 
 
 def per_row(manifest: Manifest) -> Index:
@@ -84,3 +79,27 @@ def _bounds(manifest: Manifest) -> npt.NDArray[np.float64]:
     if not len(manifest):
         raise DataError("the manifest has no rows: nothing to train on. Scan a folder that holds videos.")
     return np.array([manifest.bounds(row) for row in range(len(manifest))], np.float64).reshape(-1, 2)
+
+
+def _window_starts(
+    manifest: Manifest, row: int, bounds: npt.NDArray[np.float64], frames: int, rate: float | None
+) -> npt.NDArray[np.float64]:
+    """Where the windows of one row begin, in seconds; at the file's own rate frames are counted, not computed."""
+    start, end = float(bounds[0]), float(bounds[1])
+    if rate is not None:
+        count = max(1, int((end - start) * rate / frames + 1e-6))
+        return start + np.arange(count) * (frames / rate)
+    video = manifest.video(row)
+    first, stop = _span(video, start, end)
+    starts = video.times[first : stop - frames + 1 : frames]
+    return np.concatenate([[start], starts[1:]])
+
+
+def _span(video: VideoInfo, start: float, end: float) -> tuple[int, int]:
+    """First frame of the window [start, end) and the one after its last.
+
+    Times are stored rounded to a tick, so a frame may begin up to half a tick (at most 1/20 interval) early.
+    """
+    early = min(float(video.time_base) / 2, video.interval / 20) + 5e-7
+    first, stop = np.searchsorted(video.times, (start - early, end - early))
+    return int(first), int(stop)

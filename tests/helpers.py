@@ -1,0 +1,130 @@
+"""What several tests share: tiny videos of moving textures, tiny recipes, and looks at run folders."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kinema.data.scan import scan
+from kinema.training.checkpoint import checkpoints, load_tensors
+from kinema.training.recipe import load_recipe
+
+HEIGHT, WIDTH, RATE, FRAMES = 48, 64, 10, 40
+"""Of every tiny video."""
+
+CLIP, SIZE = 8, 32
+"""Frames and crop of the tiny networks: five windows per tiny video."""
+
+TINY_STS = {"frames": CLIP, "size": SIZE, "resize": [32, 40], "backbone": "r3d", "width": 4}
+"""Options of a tiny STS."""
+
+DIRECTIONS = {"right": (0, 2), "left": (0, -2), "down": (2, 0), "up": (-2, 0)}
+"""Pixels per frame (down, right) of each class of tiny videos."""
+
+
+def write_video(path, frames, *, rate=RATE, codec="libx264", stamps=None):
+    """Write uint8 RGB frames [T, H, W, 3]; `stamps` (whole ticks of 1/1000 s) sets the times of frames by hand."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options={"g": "12", "crf": "18"} if codec == "libx264" else {})
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p" if codec == "libx264" else "bgr0"
+        if stamps is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = frame.reformat(format=stream.pix_fmt)
+            frame.pts = number if stamps is None else int(stamps[number])
+            frame.time_base = Fraction(1, rate) if stamps is None else Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def moving_texture(seed, velocity, *, frames=FRAMES, height=HEIGHT, width=WIDTH):
+    """A coloured texture that moves as a whole by `velocity` (down, right) pixels per frame, over a still half."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 4, width // 4, 3))
+    texture = np.kron(coarse, np.ones((4, 4, 1), np.int64)).astype(np.uint8)
+    clip = np.stack([np.roll(texture, (velocity[0] * t, velocity[1] * t), (0, 1)) for t in range(frames)])
+    clip[:, : height // 2, : width // 2] = texture[: height // 2, : width // 2]
+    return clip
+
+
+def write_tiny_videos(folder, count=6):
+    """`count` videos in one folder per class; returns their paths."""
+    paths = []
+    for number in range(count):
+        name, velocity = list(DIRECTIONS.items())[number % len(DIRECTIONS)]
+        path = Path(folder) / name / f"clip{number}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, moving_texture(number, velocity))
+        paths.append(path)
+    return paths
+
+
+def tiny_manifest(folder, count=6):
+    """A scanned manifest of tiny videos in `folder`."""
+    write_tiny_videos(folder, count)
+    return scan(folder, workers=1).manifest
+
+
+def damage(path):
+    """Overwrite everything behind the first frames' index by noise, keeping the size: found only while decoding."""
+    data = bytearray(Path(path).read_bytes())
+    start = data.index(b"mdat") + 4
+    noise = np.random.default_rng(0).integers(0, 256, len(data), dtype=np.uint8).tobytes()
+    end = data.index(b"moov", start) - 4 if b"moov" in data[start:] else len(data)
+    data[start:end] = noise[start:end]
+    Path(path).write_bytes(data)
+
+
+def tiny_recipe(method="sts", **overrides):
+    """A recipe of seconds: R3D of width 4, clips of 8 frames at 32 pixels, on this process alone."""
+    options = dict(TINY_STS) if method == "sts" else {}
+    base = {"epochs": 2, "batch": 6, "workers": 0, "device": "cpu", "checkpoint": 1000.0, "health": 0.0}
+    settings = {"optimiser.name": "sgd", "optimiser.lr": 0.01, "schedule.warmup": 0.5}
+    named = {f"options.{name}": value for name, value in options.items()}
+    return load_recipe(method, None, {**named, **base, **settings, **overrides})
+
+
+def journal(run, event=None):
+    """The records of a run's metrics.jsonl, all or those of one event; every line must be whole."""
+    records = [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
+    return [record for record in records if event in (None, record["event"])]
+
+
+def final_weights(run):
+    """The tensors of the newest checkpoint."""
+    return load_tensors(checkpoints(Path(run))[-1] / "model.safetensors")
+
+
+def training_state(run):
+    """The optimiser states of the newest checkpoint."""
+    return torch.load(checkpoints(Path(run))[-1] / "training_state.pt", weights_only=True)
+
+
+def assert_same_bits(first, second):
+    """Two trees of dictionaries, lists and tensors that must be equal bit for bit."""
+    assert type(first) is type(second)
+    if isinstance(first, torch.Tensor):
+        assert first.dtype == second.dtype and torch.equal(first, second)
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert_same_bits(first[key], second[key])
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second)
+        for one, other in zip(first, second, strict=True):
+            assert_same_bits(one, other)
+    else:
+        assert first == second
+
+
+def assert_same_run(first, second):
+    """Two run folders that ended with the same weights and optimiser states, bit for bit."""
+    assert checkpoints(Path(first))[-1].name == checkpoints(Path(second))[-1].name
+    assert_same_bits(final_weights(first), final_weights(second))
+    assert_same_bits(training_state(first), training_state(second))
