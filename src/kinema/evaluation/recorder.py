@@ -1,0 +1,143 @@
+"""Collects what the arms score under the protocols and writes it up: rows with cards, comparisons, predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kinema.data.manifest import Manifest
+from kinema.evaluation.arms import CALIBRATED, SCRATCH, UNTRAINED, Arm
+from kinema.evaluation.compare import Judged, compare, compare_with_references
+from kinema.evaluation.exposure import Exposure, exposure
+from kinema.evaluation.measure import Measured, Metric, group_means, interval, metrics
+from kinema.evaluation.pixels import PIXEL_ARMS
+from kinema.evaluation.rows import Comparison, ResultRow, Results
+from kinema.evaluation.splits import Split
+
+SUPERVISED = "supervised"
+PIXEL_PROTOCOL = "linear"
+
+
+class Recorder:
+    """Rows, headline hits and predictions of one evaluation.
+
+    Args:
+        manifest: the rows that are divided by `split`.
+        split: the division.
+        pretraining: by arm, what it was pre-trained on.
+        card: facts that hold for every row.
+    """
+
+    def __init__(
+        self, manifest: Manifest, split: Split, pretraining: Mapping[str, Manifest], card: dict[str, Any]
+    ) -> None:
+        self.manifest, self.split, self.pretraining = manifest, split, pretraining
+        self.tested = np.sort(split.test)
+        self.groups, self.member = np.unique(np.array(split.groups)[self.tested], return_inverse=True)
+        self.card = card | {
+            "split": split.description,
+            "folds": len(split.folds),
+            "classes": len(split.classes),
+            "groups": len(self.groups),
+        }
+        self.rows: list[ResultRow] = []
+        self.predictions: dict[str, npt.NDArray[np.generic]] = {}
+        self._judged: dict[tuple[str, str], Judged] = {}
+        self._exposures: dict[str, Exposure] = {}
+
+    def record(self, arm: Arm, protocol: str, measured: Measured, card: dict[str, Any], *, retrieves: bool) -> None:
+        """Rows, headline and predictions of one arm under one protocol; `card` holds what is special to them."""
+        gallery = min(len(fold.train) for fold in self.split.folds)
+        labels = self.split.labels[self.tested]
+        found = metrics(measured.scores, labels, retrieves=retrieves, gallery=gallery)
+        seen = self._exposure(arm)
+        card = self.card | card | _merged(measured.choices)
+        card |= {"overlap": seen.overlap, "overlap compared by": seen.compared}
+        if arm.encoder is not None:
+            card["input"] = dataclasses.asdict(arm.encoder.input)
+        self.rows += [self._row(arm, protocol, metric, seen, card) for metric in found]
+        before = self._judged.get((arm.name, protocol))
+        hits = {**(before.hits if before else {}), arm.seed: found[0].hits}
+        self._judged[arm.name, protocol] = Judged(arm.name, protocol, found[0].name, hits)
+        scores = (measured.scores.video or measured.scores.clip)[""]
+        self.predictions[f"{arm.name}/{protocol}/{arm.seed}"] = scores.astype(np.int64 if retrieves else np.float32)
+
+    def results(self, info: dict[str, Any]) -> Results:
+        """Everything collected, with the comparisons."""
+        labels = self.split.labels[self.tested]
+        common: dict[str, npt.NDArray[np.generic]] = {
+            "ids": np.array([self._name(row) for row in self.tested.tolist()]),
+            "labels": labels,
+            "classes": np.array(self.split.classes),
+            "groups": self.groups[self.member],
+        }
+        info = info | {"largest class": 100.0 * float(np.bincount(labels).max() / len(labels))}
+        return Results(tuple(self.rows), tuple(self._comparisons()), info, common | self.predictions)
+
+    def _row(self, arm: Arm, protocol: str, metric: Metric, seen: Exposure, card: dict[str, Any]) -> ResultRow:
+        by_group = group_means(metric.hits, self.member)
+        return ResultRow(
+            arm=arm.name,
+            protocol=protocol,
+            metric=metric.name,
+            level=metric.level,
+            value=float(metric.hits.mean()),
+            n_train=round(float(np.mean([len(fold.train) for fold in self.split.folds]))),
+            n_test=len(self.tested),
+            split=self.split.name,
+            seed=arm.seed,
+            exposure=seen.mark,
+            card=card | {"interval": list(interval(metric.hits, self.member))},
+            per_group=dict(zip(self.groups.tolist(), by_group.tolist(), strict=True)),
+        )
+
+    def _exposure(self, arm: Arm) -> Exposure:
+        if arm.name not in self._exposures:
+            self._exposures[arm.name] = self._look_up(arm)
+        return self._exposures[arm.name]
+
+    def _look_up(self, arm: Arm) -> Exposure:
+        if arm.name == CALIBRATED and not self.split.single:
+            return Exposure("transductive", len(self.tested), "BatchNorm statistics, without labels, are of all rows")
+        if arm.is_baseline:
+            return Exposure("none", 0, "no pre-training")
+        return exposure(self.manifest, self.tested.tolist(), self.pretraining.get(arm.name))
+
+    def _comparisons(self) -> Iterator[Comparison]:
+        names = list(dict.fromkeys(name for name, _ in self._judged))
+        baselines = [name for name in names if name in (UNTRAINED, CALIBRATED, SCRATCH)]
+        arms = [name for name in names if name not in (*baselines, *PIXEL_ARMS)]
+        for (name, protocol), judged in self._judged.items():
+            if name in arms:
+                others = [*arms[arms.index(name) + 1 :], *baselines]
+                yield from (compare(judged, other, self.member) for other in self._under(protocol, others))
+                pixels = self._under(protocol, PIXEL_ARMS)
+                yield from compare_with_references(judged, pixels, self.member)
+
+    def _under(self, protocol: str, names: Sequence[str]) -> list[Judged]:
+        """Opponents: a classifier meets the pixel references' logistic regression, which defines them."""
+        found = []
+        for name in names:
+            kind = protocol
+            if not protocol.startswith("retrieval"):
+                kind = {SCRATCH: SUPERVISED, **dict.fromkeys(PIXEL_ARMS, PIXEL_PROTOCOL)}.get(name, protocol)
+            found += [self._judged[name, kind]] if (name, kind) in self._judged else []
+        return found
+
+    def _name(self, row: int) -> str:
+        cells = self.manifest.row(row)
+        bounds = [str(cells[name]) for name in ("start", "end") if cells.get(name) is not None]
+        return " ".join([str(cells["path"]), *bounds])
+
+
+def _merged(choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One value where all folds agree, else the list."""
+    merged = {}
+    for name in choices[0]:
+        values = [choice.get(name) for choice in choices]
+        merged[name] = values[0] if all(value == values[0] for value in values) else values
+    return merged

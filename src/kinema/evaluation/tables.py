@@ -1,0 +1,104 @@
+"""Results as tables for a terminal and for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kinema.evaluation.rows import Comparison, ResultRow, Results
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+ROW_HEAD = ("arm", "protocol", "metric", "video %", "clip %", "by seed", "exposure")
+COMPARISON_HEAD = ("arm", "against", "protocol", "points", "95 % interval", "p", "groups", "verdict")
+_HEADLINES = ("top1", "R@1", "R@5")
+
+
+def result_lines(results: Results, *, every_metric: bool = False) -> list[tuple[str, ...]]:
+    """One line per arm, protocol and metric (`ROW_HEAD`): mean over seeds, clip beside video accuracy."""
+    keys = dict.fromkeys((row.arm, row.protocol, row.metric) for row in results.rows)
+    lines: list[tuple[str, ...]] = []
+    for arm, protocol, metric in keys:
+        if every_metric or metric in _HEADLINES:
+            rows = results.find(arm=arm, protocol=protocol, metric=metric)
+            video, clip = ([row for row in rows if row.level == level] for level in ("video", "clip"))
+            seeds = " ".join(f"{row.value:.2f}" for row in video or clip) if len(video or clip) > 1 else ""
+            lines.append((arm, protocol, metric, _value(video), _mean(clip), seeds, rows[0].exposure))
+    return lines
+
+
+def comparison_lines(results: Results) -> list[tuple[str, ...]]:
+    """One line per comparison (`COMPARISON_HEAD`)."""
+    return [
+        (
+            found.arm,
+            found.against,
+            _protocols(found),
+            f"{found.difference:+.2f}",
+            f"{found.low:+.2f} to {found.high:+.2f}",
+            f"{found.p_value:.4f}",
+            str(found.groups),
+            found.verdict,
+        )
+        for found in results.comparisons
+    ]
+
+
+def footnote(results: Results) -> str:
+    """What the numbers are about: split, counts, what was left out, and what guessing would score."""
+    row = results.rows[0]
+    card, skipped = row.card, results.info.get("skipped", 0)
+    text = (
+        f"{row.n_test} test videos in {card['groups']} groups, {card['classes']} classes, "
+        f"{row.n_train} training videos; {card['split']}. Always naming the largest class scores {results.info['largest class']:.2f} %. "
+        "Intervals: 95 %, resampled over groups (and seeds)."
+    )
+    return text + (f" {skipped} videos could not be read and were left out." if skipped else "")
+
+
+def as_markdown(results: Results, *, every_metric: bool = False) -> str:
+    """Both tables and the footnote in Markdown."""
+    parts = [_markdown(ROW_HEAD, result_lines(results, every_metric=every_metric))]
+    if results.comparisons:
+        parts.append(_markdown(COMPARISON_HEAD, comparison_lines(results)))
+    return "\n\n".join([*parts, footnote(results)]) + "\n"
+
+
+def as_rich(results: Results, *, every_metric: bool = False) -> Group:
+    """Both tables and the footnote for `rich.print`."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[Table | Text] = []
+    lines = [(ROW_HEAD, result_lines(results, every_metric=every_metric)), (COMPARISON_HEAD, comparison_lines(results))]
+    for head, body in lines:
+        if body:
+            table = Table(*head)
+            for line in body:
+                table.add_row(*map(Text, line))
+            parts.append(table)
+    return Group(*parts, Text(footnote(results)))
+
+
+def _value(rows: Sequence[ResultRow]) -> str:
+    if len(rows) != 1:
+        return _mean(rows)
+    low, high = rows[0].card["interval"]
+    return f"{rows[0].value:.2f} ({low:.1f} to {high:.1f})"
+
+
+def _mean(rows: Sequence[ResultRow]) -> str:
+    return f"{np.mean([row.value for row in rows]):.2f}" if rows else "–"
+
+
+def _protocols(found: Comparison) -> str:
+    return f"{found.protocol} / {found.against_protocol}" if found.against_protocol else found.protocol
+
+
+def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    body = ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *lines)]
+    return "\n".join(body)
