@@ -88,7 +88,7 @@ def _window_starts(
     start, end = float(bounds[0]), float(bounds[1])
     if rate is not None:
         count = max(1, int((end - start) * rate / frames + 1e-6))
-        return start + np.arange(count) * (frames / rate)
+        return start + np.arange(count, dtype=np.float64) * (frames / rate)
     video = manifest.video(row)
     first, stop = _span(video, start, end)
     starts = video.times[first : stop - frames + 1 : frames]

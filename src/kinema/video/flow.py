@@ -83,7 +83,15 @@ def _estimator(preset: str) -> Callable[[_Grey, _Grey], Flow]:
         return _farneback
     effort = getattr(cv2, "DISOPTICAL_FLOW_PRESET_" + preset.removeprefix("dis-").upper())
     dis = cv2.DISOpticalFlow.create(effort)
-    return lambda now, following: cast("Flow", dis.calc(now, following, None))
+    finest, patch = dis.getFinestScale(), dis.getPatchSize()
+
+    def estimate(now: _Grey, following: _Grey) -> Flow:
+        # OpenCV changes these settings for good when it meets a small frame; no flow may depend on earlier ones.
+        dis.setFinestScale(finest)
+        dis.setPatchSize(patch)
+        return cast("Flow", dis.calc(now, following, None))
+
+    return estimate
 
 
 def _farneback(now: _Grey, following: _Grey) -> Flow:
