@@ -87,8 +87,8 @@ class RequestReader(Dataset[Delivery]):
 
 
 def request_generator(seed: int, request: Request, device: torch.device | str = "cpu") -> torch.Generator:
-    """The generator handed to `prepare`, a function of (seed, step, first sample of the micro-batch)."""
-    return torch_generator(seed, "prepare", request.clock.step, request.samples[0], device=device)
+    """The generator handed to `prepare`, a function of (seed, step, first sample of the micro-batch and its use)."""
+    return torch_generator(seed, "prepare", request.clock.step, request.samples[0], request.repeats[0], device=device)
 
 
 def deliver(
