@@ -6,6 +6,7 @@ import torch
 
 from kinema.errors import RecipeError
 from kinema.targets.statistics import motion_boundaries, motion_labels, motion_statistics, partition, summed_boundaries
+from kinema.video.flow import decode_flow
 from tests.targets.statistics_oracle import boundaries, motion_sums
 
 REGIONS = (16, 4, 8)
@@ -228,6 +229,14 @@ def test_single_precision_whatever_comes_in(dtype):
 def test_no_gradient_is_recorded():
     flow = smooth_flow(2, 1, 3, 32).requires_grad_()
     assert not motion_statistics(flow).magnitude.requires_grad
+
+
+def test_decoded_grey_images_have_no_boundaries_and_the_coded_values():
+    codes = torch.tensor([0, 127, 128, 255], dtype=torch.uint8)
+    flow = decode_flow(codes)
+    torch.testing.assert_close(flow, torch.tensor([-20.0, -0.0784, 0.0784, 20.0]), atol=1e-4, rtol=0)
+    still = decode_flow(codes.view(4, 1, 1, 1, 1).expand(4, 2, 5, 32, 32))
+    assert not motion_labels(still, zero="ignore").valid.any()
 
 
 def test_wrong_inputs_are_named():

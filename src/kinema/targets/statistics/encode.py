@@ -16,7 +16,7 @@ from torch import Tensor
 from kinema.errors import RecipeError
 from kinema.targets.statistics.patterns import PATTERNS, REGIONS
 
-Encoding = Literal["1d", "2d", "classes"]
+Encoding = Literal["1d", "2d", "classification"]
 DIRECTIONS = 8
 OCTANTS = 8
 
@@ -78,7 +78,7 @@ class LabelGroups:
             raise RecipeError("all label groups are switched off: keep at least one pattern or global label.")
 
     def columns(self, encoding: Encoding = "1d") -> Columns:
-        """Positions of the chosen labels among the 14 + 13 ("1d", "classes") or 18 + 17 ("2d") numbers, in order."""
+        """Positions of the chosen labels among the 14 + 13 ("1d", "classification") or 18 + 17 ("2d") numbers, in order."""
         local = _LOCAL_GROUPS if encoding != "2d" else tuple(_LOCAL_GROUPS[i] for i in _LOCAL_2D)
         return Columns(
             _chosen(local, self.motion, 2 * self.motion_global), _chosen(local, self.appearance, self.appearance_global)
@@ -122,7 +122,8 @@ def _chosen(local: Sequence[int], patterns: Sequence[int], last: int) -> tuple[i
 
 
 def _take(labels: Tensor, columns: Sequence[int]) -> Tensor:
-    return labels.index_select(-1, torch.tensor(columns, dtype=torch.int64, device=labels.device))
+    # views instead of an index tensor, which would have to be copied to the device
+    return torch.stack([labels[..., i] for i in columns], -1) if columns else labels[..., :0]
 
 
 def _spread(labels: Tensor, source: tuple[int, ...]) -> Tensor:

@@ -185,16 +185,11 @@ def _check_flow(flow: Tensor, rgb_frames: int | None) -> int:
 def _energy(flow: Tensor) -> Tensor:
     """[b, 2, F, S, S] to float32 [b, 2, F]: boundary magnitude summed over the pixels of each field (Eq. 3)."""
     few = max(1, _CPU_PASS // flow[:, :, 0].numel()) if flow.device.type == "cpu" else flow.shape[2]
-    return torch.cat([_sum_pixels(_magnitude(*motion_boundaries(part))) for part in torch.split(flow, few, 2)], 2)
-
-
-def _sum_pixels(values: Tensor) -> Tensor:
-    """[..., S, S] to [...] by halves, the same order on every device; in double precision once few are left."""
-    values = values.flatten(-2)
-    while values.shape[-1] % 2 == 0:
-        first, second = values.chunk(2, -1)
-        values = first + second
-    return values.sum(-1, dtype=torch.float64).float()
+    sums = [
+        _magnitude(*motion_boundaries(part)).flatten(3).sum(3, dtype=torch.float64)
+        for part in torch.split(flow, few, 2)
+    ]
+    return torch.cat(sums, 2).float()
 
 
 def regional_sums(boundaries: Boundaries, orientation: Orientation = "soft") -> Tensor:

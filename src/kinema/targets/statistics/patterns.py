@@ -103,12 +103,17 @@ def tally(index: Tensor, size: int, weights: Tensor) -> Tensor:
     """Sum `weights` by `index` into [size], in the type of `weights`; never waits for the device.
 
     Args:
-        index: integers 0 .. size - 1 of any shape; int64 except on the CPU.
+        index: integers 0 .. size - 1 of any shape.
         size: number of sums.
         weights: float32 or float64 of the same shape; repeated values may be an expanded tensor.
     """
     if index.device.type == "cpu":
         return torch.bincount(index.reshape(-1), weights.reshape(-1), minlength=size)
+    return scatter_tally(index, size, weights)
+
+
+def scatter_tally(index: Tensor, size: int, weights: Tensor) -> Tensor:
+    """`tally` for devices where `torch.bincount` would wait for the result."""
     return weights.new_zeros(size).scatter_add_(0, index.reshape(-1).long(), weights.reshape(-1))
 
 
