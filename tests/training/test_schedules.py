@@ -1,6 +1,7 @@
 """Learning rates by hand."""
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_cosine_after_a_warm_up():
     assert found[20] == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
     assert found[30] == pytest.approx(0.5)
     assert found[49] == pytest.approx((1 + math.cos(math.pi * 39 / 40)) / 2)
-    assert all(later < earlier for earlier, later in zip(found[10:], found[11:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(found[10:]))
 
 
 def test_cosine_falls_to_its_floor():

@@ -182,7 +182,8 @@ def resolve_key(key: str, known: Iterable[str]) -> str:
         return ends[0]
     if ends:
         raise RecipeError(f"'{key}' could be {' or '.join(ends)}: write the full name")
-    raise RecipeError(f"no option is called '{key}'.{suggest(key, names)}")
+    offered = names if "." in key else {name.rpartition(".")[2] for name in names}
+    raise RecipeError(f"no option is called '{key}'.{suggest(key, offered)}")
 
 
 def shipped_recipes(method: str) -> list[str]:
@@ -243,7 +244,9 @@ def _typed(tree: dict[str, Any], keys: Mapping[str, Any]) -> Recipe:
     import jsonargparse
 
     for key in _flatten(tree):
-        if key not in keys and key != "options":
+        # An option may hold a mapping, whose own keys are the method's business.
+        stem = ".".join(key.split(".")[:2]) if key.startswith("options.") else key
+        if stem not in keys and stem != "options":
             raise RecipeError(f"the recipe has the unknown key '{key}'.{suggest(key, keys)}")
     method = tree["method"]
     options = jsonargparse.ArgumentParser(exit_on_error=False)
