@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +13,7 @@ from kinema.evaluation.extract import Extraction, FeatureTable, Progress
 from kinema.evaluation.measure import Measured, run_protocol
 from kinema.evaluation.protocols import Protocol, protocol
 from kinema.evaluation.recorder import PIXEL_PROTOCOL, SUPERVISED, Recorder
-from kinema.evaluation.rows import Results
+from kinema.evaluation.rows import Results, plain
 from kinema.evaluation.settings import EvaluationSettings
 from kinema.evaluation.splits import labelled, make_split
 from kinema.evaluation.supervised import supervised_scores
@@ -90,7 +89,7 @@ def _train_from_scratch(recorder: Recorder, arms: Sequence[Arm], settings: Evalu
         card: dict[str, Any] = {
             "views": reading.views,
             "aggregation": "mean_softmax",
-            "training": dataclasses.asdict(how),
+            "training": plain(how),
         }
         card |= {"feature dim": arm.encoder.feature_dim}
         recorder.record(arm._replace(name=SCRATCH), SUPERVISED, Measured(scores, ({},)), card, retrieves=False)
@@ -103,7 +102,7 @@ def _with_taps(extraction: Extraction, protocols: Sequence[Protocol]) -> Extract
 
 def _what_counts(settings: EvaluationSettings) -> dict[str, Any]:
     """The settings without those that change no number."""
-    stated = dataclasses.asdict(settings)
+    stated = plain(settings)
     for name in ("workers", "cache"):
         stated["extraction"].pop(name)
     return stated

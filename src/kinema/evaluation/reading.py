@@ -55,6 +55,7 @@ def read_rows(
         sampler=rows,
         num_workers=workers,
         prefetch_factor=2 if workers else None,
+        generator=torch.Generator(),  # else iterating draws from the global one
     )
     yield from loader
 

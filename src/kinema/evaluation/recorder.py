@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from kinema.evaluation.compare import Judged, compare, compare_with_references
 from kinema.evaluation.exposure import Exposure, exposure
 from kinema.evaluation.measure import Measured, Metric, group_means, interval, metrics
 from kinema.evaluation.pixels import PIXEL_ARMS
-from kinema.evaluation.rows import Comparison, ResultRow, Results
+from kinema.evaluation.rows import Comparison, ResultRow, Results, plain
 from kinema.evaluation.splits import Split
 
 SUPERVISED = "supervised"
@@ -58,7 +57,7 @@ class Recorder:
         card = self.card | card | _merged(measured.choices)
         card |= {"overlap": seen.overlap, "overlap compared by": seen.compared}
         if arm.encoder is not None:
-            card["input"] = dataclasses.asdict(arm.encoder.input)
+            card["input"] = plain(arm.encoder.input)
         self.rows += [self._row(arm, protocol, metric, seen, card) for metric in found]
         before = self._judged.get((arm.name, protocol))
         hits = {**(before.hits if before else {}), arm.seed: found[0].hits}

@@ -125,6 +125,12 @@ class Results:
         return cls(rows, comparisons, stored.get("info", {}), unpack(folder / "predictions.npz"))
 
 
+def plain(settings: Any) -> dict[str, Any]:
+    """A dataclass as JSON has it: dictionaries, lists, texts and numbers."""
+    value: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings), default=str))
+    return value
+
+
 def pack(arrays: dict[str, Array]) -> bytes:
     """The arrays as an uncompressed .npz, byte for byte a function of names and values."""
     buffer = io.BytesIO()

@@ -50,7 +50,7 @@ class Split:
     @property
     def test(self) -> IntArray:
         """All tested rows, fold after fold."""
-        return np.concatenate([fold.test for fold in self.folds])
+        return np.concatenate([_NONE, *(fold.test for fold in self.folds)])
 
     @property
     def single(self) -> bool:
@@ -135,7 +135,7 @@ def checked(split: Split) -> Split:
     Raises:
         DataError: a fold trains on less than two classes, or nothing is tested.
     """
-    if not split.folds:
+    if not len(split.test):
         raise DataError(f"the split '{split.name}' has no test rows: label some rows with split=test, or ask for folds")
     for fold in split.folds:
         if len(np.unique(split.labels[fold.train])) < 2:
@@ -156,9 +156,9 @@ def _stated(manifest: Manifest) -> tuple[str, str, list[Fold]] | None:
         return None
     stated = _texts(manifest, "split")
     train, validation, test = (np.flatnonzero(stated == name) for name in ("train", "val", "test"))
-    if not len(test):
-        return "val", "column 'split': train against val", [Fold("val", train, validation, test)]
-    return "test", "column 'split': train against test", [Fold("test", train, test, validation)]
+    if len(test):
+        return "test", "column 'split': train against test", [Fold("test", train, test, validation)]
+    return "val", "column 'split': train against val", [Fold("val", train, validation, _NONE)]
 
 
 def _leave_one_out(groups: npt.NDArray[np.str_], within: npt.NDArray[np.str_]) -> list[Fold]:

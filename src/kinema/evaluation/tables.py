@@ -50,10 +50,10 @@ def comparison_lines(results: Results) -> list[tuple[str, ...]]:
 def footnote(results: Results) -> str:
     """What the numbers are about: split, counts, what was left out, and what guessing would score."""
     row = results.rows[0]
-    card, skipped = row.card, results.info.get("skipped", 0)
+    card, skipped, guess = row.card, results.info.get("skipped", 0), results.info["largest class"]
     text = (
         f"{row.n_test} test videos in {card['groups']} groups, {card['classes']} classes, "
-        f"{row.n_train} training videos; {card['split']}. Always naming the largest class scores {results.info['largest class']:.2f} %. "
+        f"{row.n_train} training videos; {card['split']}. Always naming the largest class scores {guess:.2f} %. "
         "Intervals: 95 %, resampled over groups (and seeds)."
     )
     return text + (f" {skipped} videos could not be read and were left out." if skipped else "")

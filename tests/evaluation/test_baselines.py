@@ -1,0 +1,120 @@
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from kinema.errors import RecipeError
+from kinema.evaluation.baselines import calibrated
+from kinema.evaluation.extract import Extraction, extract
+from kinema.evaluation.pixels import PIXEL_ARMS, frame_difference, mean_frame, motion_path, pixel_tables
+from kinema.evaluation.splits import make_split
+from kinema.evaluation.supervised import Supervised, supervised_scores
+from kinema.metrics import topk_accuracy
+from tests.evaluation.videos import SMALL, MeanColour, untrained_net
+
+
+def moving_square(count, *, along):
+    """A white 4 x 4 square on black, one pixel a frame to the right ("x") or down ("y")."""
+    frames = np.zeros((count, 20, 20), np.float32)
+    for t in range(count):
+        row, column = (8, t) if along == "x" else (t, 8)
+        frames[t, row : row + 4, column : column + 4] = 255
+    return frames
+
+
+def test_mean_frame_and_frame_difference_of_hand_cases():
+    frames = np.stack([np.full((20, 20), level, np.float32) for level in (10, 30, 20)])
+    assert set(mean_frame(frames)) == {20} and mean_frame(frames).shape == (400,)
+    assert set(frame_difference(frames)) == {15}
+    assert not frame_difference(frames[:1]).any()
+
+
+def test_the_motion_path_follows_what_moves():
+    x, y, spread_x, spread_y, total = motion_path(moving_square(15, along="x")).reshape(5, 16)
+    # Changed columns at step t are t and t + 4: their centre is (t + 2.5) / 20.
+    np.testing.assert_allclose(x, np.linspace(2.5, 15.5, 16) / 20, atol=1e-3)
+    np.testing.assert_allclose(y, 0.5, atol=1e-3)
+    np.testing.assert_allclose(spread_x, 2 / 20, atol=1e-3)
+    np.testing.assert_allclose(spread_y, np.sqrt(1.25) / 20, atol=1e-3)
+    np.testing.assert_allclose(total, np.log1p(8 * 255), rtol=1e-5)
+    turned = motion_path(moving_square(15, along="y")).reshape(5, 16)
+    np.testing.assert_allclose(turned[1], x, atol=1e-5)
+    still = motion_path(np.full((1, 20, 20), 77, np.float32)).reshape(5, 16)
+    np.testing.assert_allclose(still[:2], 0.5, atol=1e-6)
+    assert not still[4].any()
+
+
+def test_pixel_tables_are_cached_and_see_brightness_not_colour(colours, tmp_path):
+    options = Extraction(cache=tmp_path)
+    tables = pixel_tables(colours, options)
+    assert list(tables) == list(PIXEL_ARMS)
+    assert [table.pooled.shape for table in tables.values()] == [(21, 1, 400), (21, 1, 400), (21, 1, 80)]
+    grey = tables["pixels-mean-frame"].pooled.mean((1, 2)).reshape(7, 3)
+    np.testing.assert_allclose(grey, np.repeat(100 * (0.5 + 0.06 * np.arange(7))[:, None], 3, 1), atol=3)
+    again = pixel_tables(colours, options)
+    assert all(np.array_equal(again[name].pooled, tables[name].pooled) for name in PIXEL_ARMS)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_calibration_takes_the_statistics_of_the_clips_and_nothing_else(colours):
+    net = untrained_net()
+    before = copy.deepcopy(net.state_dict())
+    twin = calibrated(net, colours, np.arange(21), batch=21, batches=1)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    features = extract({"raw": MeanColour()}, colours, Extraction("single_center", ("map",)))
+    assert features["raw"].pooled.shape == (21, 1, 3)
+    inputs = []
+    hook = net.conv.register_forward_hook(lambda module, given, output: inputs.append(output))
+    extract({"net": net}, colours, Extraction("single_center", batch=21))
+    hook.remove()
+    values = torch.cat(inputs)
+    torch.testing.assert_close(twin.norm.running_mean, values.mean((0, 2, 3, 4)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(twin.norm.running_var, values.var((0, 2, 3, 4)), rtol=1e-4, atol=1e-5)
+    changed = [name for name, value in twin.state_dict().items() if not torch.equal(before[name], value)]
+    assert changed == ["norm.running_mean", "norm.running_var", "norm.num_batches_tracked"]
+    assert twin.norm.momentum == 0.1 and not any(part.training for part in twin.modules())
+
+
+def test_calibration_uses_only_the_given_rows_in_whole_batches(colours):
+    net = untrained_net()
+    red = calibrated(net, colours, np.arange(0, 21, 3), batch=2)
+    assert int(red.norm.num_batches_tracked) == 3
+    assert int(calibrated(net, colours, np.arange(3), batch=16).norm.num_batches_tracked) == 1
+    blue = calibrated(net, colours, np.arange(2, 21, 3), batch=2)
+    assert not torch.allclose(red.norm.running_mean, blue.norm.running_mean, atol=1e-3)
+    same = calibrated(net, colours, np.arange(0, 21, 3), batch=2)
+    assert torch.equal(red.norm.running_mean, same.norm.running_mean)
+
+
+def test_a_network_without_batch_norm_has_nothing_to_calibrate(colours):
+    assert calibrated(MeanColour(), colours, np.arange(3)) is None
+
+
+def test_training_from_scratch_learns_the_colours_and_repeats_itself(colours):
+    split = make_split(colours, group="scene")
+    how, reading = Supervised(epochs=25, batch=3, lr=0.02), Extraction("single_center")
+    net = untrained_net()
+    net.drop.p = 0.1
+    before, state = copy.deepcopy(net.state_dict()), torch.random.get_rng_state()
+    scores = [supervised_scores(net, colours, split, how, reading, seed=s) for s in (0, 0)]
+    assert topk_accuracy(scores[0].video[""], split.labels[split.test]) > 80
+    np.testing.assert_array_equal(scores[0].clip[""], scores[1].clip[""])
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_training_from_scratch_crops_within_the_frame(colours):
+    wide = untrained_net()
+    wide.input = replace(SMALL, resize=(16, 16), frames=20)
+    split = make_split(colours, group="scene")
+    scores = supervised_scores(wide, colours, split, Supervised(1, batch=8), Extraction("single_center"))
+    assert scores.clip[""].shape == (12, 1, 3)
+    np.testing.assert_allclose(scores.video[""].sum(1), 1)
+
+
+def test_training_from_scratch_is_refused_over_folds(colours):
+    split = make_split(colours, folds="scene")
+    with pytest.raises(RecipeError, match="7 folds"):
+        supervised_scores(untrained_net(), colours, split, Supervised(1), Extraction())
