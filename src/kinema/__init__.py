@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kinema.data.manifest import Manifest
     from kinema.data.scan import scan
-    from kinema.evaluation.evaluate import evaluate, evaluate_run
+    from kinema.evaluation.evaluate import evaluate
+    from kinema.evaluation.runs import evaluate_run
     from kinema.methods.base import Method
     from kinema.report import write_report
     from kinema.training.checkpoint import load_run
@@ -25,7 +26,7 @@ _HOMES = {
     "Manifest": "kinema.data.manifest",
     "scan": "kinema.data.scan",
     "evaluate": "kinema.evaluation.evaluate",
-    "evaluate_run": "kinema.evaluation.evaluate",
+    "evaluate_run": "kinema.evaluation.runs",
     "Method": "kinema.methods.base",
     "write_report": "kinema.report",
     "load_run": "kinema.training.checkpoint",

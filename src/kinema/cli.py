@@ -103,6 +103,8 @@ def _add_evaluate(commands: Commands) -> None:
     parser.add_argument("--data", type=Path, required=True, help="labelled manifest, CSV, or folder per class")
     parser.add_argument("--protocol", default="knn,linear,retrieval", help="comma-separated protocols")
     parser.add_argument("--folds", default=None, metavar="COLUMN", help="leave one value of this column out at a time")
+    parser.add_argument("--within", default=None, metavar="COLUMN", help="never mix values of this column in a fold")
+    parser.add_argument("--views", default="uniform10", help="clips and crops per video (default: uniform10)")
     parser.add_argument("--name", default=None, help="name of this evaluation (default: the data's)")
     parser.add_argument("--skip-broken", action="store_true", help="evaluate without files that cannot be read")
     parser.add_argument("--method", default=None, help="repeat package.module:Class of a method from outside")
@@ -118,6 +120,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.data,
         protocols=tuple(options.protocol.split(",")),
         folds=options.folds,
+        within=options.within,
+        views=options.views,
         name=options.name,
         skip_broken=options.skip_broken,
         method=options.method,

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "kinema"
 LAYERS = (
     "errors · randomness ← video · metrics ← data ← views · targets · losses · backbones · modules ← methods ← training"
-    " ← evaluation ← search · report · benchmark · app ← cli"
+    " ← evaluation ← search · report · benchmark ← app ← cli"
 )
 RANKS = {part: rank for rank, layer in enumerate(LAYERS.split(" ← ")) for part in layer.split(" · ")}
 # The package itself and `python -m kinema` may show everything; the parts take nothing from it but `__version__`.

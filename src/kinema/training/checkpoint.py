@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import kinema
+from kinema import __version__
 from kinema.data.manifest import Manifest
 from kinema.errors import RecipeError
 from kinema.methods.base import Method
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
     import numpy as np
 
     return {
-        "kinema": kinema.__version__,
+        "kinema": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
