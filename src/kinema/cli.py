@@ -33,9 +33,21 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse a command line; `key=value` may stand anywhere among the options of a command that takes them."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    wrong = [text for text in rest if text.startswith("-") or "=" not in text or not hasattr(options, "overrides")]
+    if wrong:
+        parser.error(f"{options.command} does not take: {' '.join(wrong)} (see: kinema {options.command} --help)")
+    if hasattr(options, "overrides"):
+        options.overrides = rest
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 1 an error that was explained, 2 wrong usage, 130 stopped."""
-    options = build_parser().parse_args(arguments)
+    options = parse(arguments)
     try:
         status: int = options.run(options) or 0
     except KinemaError as error:
@@ -69,15 +81,19 @@ def _scan(options: argparse.Namespace) -> None:
 
 
 def _add_pretrain(commands: Commands) -> None:
-    parser = commands.add_parser("pretrain", help="train a method on videos, without labels")
+    parser = commands.add_parser(
+        "pretrain",
+        help="train a method on videos, without labels",
+        usage="kinema pretrain METHOD --data DATA [options] [key=value …]",
+        epilog="key=value changes the recipe: epochs=20 lr=1e-3 backbone=r3d … (all: kinema methods NAME)",
+    )
     parser.add_argument("method", help="name of a method (see: kinema methods), or package.module:Class")
     parser.add_argument("--data", type=Path, required=True, help="manifest from scan, or a folder of videos")
     parser.add_argument("--recipe", default=None, help="'tiny', 'paper' or a YAML file (default: tiny)")
     parser.add_argument("-o", "--out", type=Path, default=None, help="run folder (default: runs/METHOD-DATA)")
     parser.add_argument("--resume", action="store_true", help="go on where the run in that folder stopped")
     parser.add_argument("--dry-run", action="store_true", help="print recipe, samples, steps, memory; train nothing")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="change the recipe: epochs=20 lr=1e-3 …")
-    parser.set_defaults(run=_pretrain)
+    parser.set_defaults(run=_pretrain, overrides=[])
 
 
 def _pretrain(options: argparse.Namespace) -> None:

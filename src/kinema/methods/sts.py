@@ -266,11 +266,19 @@ class STS(Method):
 
     def pictures(self, batch: Batch) -> list[Picture]:
         """The sample with the most motion: its boundaries, the three patterns and the labels."""
-        from kinema.targets.statistics.drawing import draw_statistics
+        # The drawing library is only needed here.
+        from kinema.targets.statistics.drawing import draw_labels
 
         video, flow = self._view(batch)
-        chosen = int(motion_statistics(flow).magnitude.sum((1, 2)).argmax())
-        return draw_statistics(video[chosen], flow[chosen])
+        found = self.prepare(batch, torch.Generator())
+        best = int(motion_statistics(flow).magnitude.sum((1, 2)).argmax())
+        frames = draw_labels(video[best], flow[best], tensor(found, "motion")[best], tensor(found, "appearance")[best])
+        caption = (
+            "One training clip and the 27 answers that the network must give for it from colour alone: where motion "
+            "boundaries are strongest and which way they point, where colours change most and least and which colour "
+            "dominates there, and when the motion is largest."
+        )
+        return [Picture("Spatio-temporal statistics of one clip", caption, frames)]
 
     def param_group(self, name: str, parameter: nn.Parameter) -> ParamGroup:
         """Biases, those of BatchNorm included, learn at twice the rate (released code)."""
