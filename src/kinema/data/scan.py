@@ -129,7 +129,8 @@ def scan(
     if workers is not None and workers < 1:
         raise RecipeError(f"workers={workers}: at least one is needed")
     rows, root, found = _collect(Path(source), labels)
-    return _report(rows, _survey(rows, root, workers or _cores(), progress, time_limit), root, found)
+    results = _survey(rows, root, workers=workers or _cores(), progress=progress, time_limit=time_limit)
+    return _report(rows, results, root, found)
 
 
 def _collect(source: Path, labels: str | None) -> tuple[list[Columns], Path, _Found]:
@@ -221,7 +222,7 @@ class _Readers:
 
 
 def _survey(
-    rows: Sequence[Mapping[str, Any]], root: Path, workers: int, progress: Progress | None, time_limit: float
+    rows: Sequence[Columns], root: Path, *, workers: int, progress: Progress | None, time_limit: float
 ) -> dict[str, Columns | VideoError]:
     """What the reader says of each different path: columns, or the error."""
     paths = list(dict.fromkeys(str(row["path"] or "") for row in rows))

@@ -19,9 +19,10 @@ from kinema.video.seeking import NotFound, jump
 
 Frames = npt.NDArray[np.uint8]
 
-# Seeking costs about as much as decoding this many frames, so shorter gaps are decoded through.
-_JUMP = 16
-_ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+# A jump costs about as much as decoding this many frames, so shorter gaps are decoded through.
+_JUMP = 4
+_PLANAR = ("yuv420p", "yuvj420p")
+_ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
 class _Missed(Exception):
@@ -71,7 +72,7 @@ class _Reader:
     def __init__(self, info: VideoInfo, out: Frames) -> None:
         self.info = info
         self.out = out
-        self.converter = VideoReformatter()
+        self.scaler, self.converter = VideoReformatter(), VideoReformatter()
         self.key_indices = np.searchsorted(info.pts, info.keyframes)
 
     def read(self, wanted: IntArray) -> None:
@@ -174,6 +175,8 @@ class _Reader:
         quarters = self.info.rotation // 90
         if quarters % 2:
             height, width = width, height
+        if frame.format.name in _PLANAR:  # scaling planes is twice as fast as scaling to RGB, and as close
+            frame = self.scaler.reformat(frame, width, height, interpolation="BILINEAR", **_ONE_THREAD)
         small = self.converter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", **_ONE_THREAD)
         plane = small.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height]

@@ -46,7 +46,7 @@ def probe(path: str | Path) -> VideoInfo:
         VideoError: the file cannot be read; the reason says why in words for a person.
     """
     path = Path(path)
-    with open_video(path) as (container, video):
+    with open_video(path, pictures=False) as (container, video):
         packets, head, look = _survey(path, container, video)
         plan = None
         if believable(packets, head, _HEAD_PACKETS, container.format.name) and _tail_holds(
@@ -100,6 +100,8 @@ def _demux(path: Path, container: Any, video: Any, packets: list[Packet]) -> Ite
     try:
         for packet in container.demux(video):
             if packet.size:
+                if packet.has_sidedata("encryption_info"):
+                    raise VideoError(path, "encrypted: its video track can only be read with a key")
                 shown = not packet.is_discard and _vp8_shown(video, packet)
                 packets.append(Packet(packet.pts, packet.dts, packet.is_keyframe, shown, packet.size))
                 yield packet
@@ -166,7 +168,7 @@ def _decode_all(path: Path, stream: int) -> tuple[Timeline, Seeks]:
     """Decode the whole track for the show times."""
     packets: list[Packet] = []
     frames: list[Frame] = []
-    with open_video(path, stream) as (container, video):
+    with open_video(path, stream, pictures=False) as (container, video):
         for packet in _demux(path, container, video, packets):
             frames += map(_as_frame, _decode(path, video, packet, len(frames)))
         frames += map(_as_frame, _decode(path, video, None, len(frames)))
