@@ -23,10 +23,11 @@ def test_the_map_is_flattened_time_height_width_channel():
         for layer in (head.fc6, head.fc7):
             layer.weight.copy_(torch.eye(12))
             layer.bias.zero_()
-        head.fc8.weight.copy_(10.0 ** -torch.arange(12.0))
+        head.fc8.weight.copy_(torch.arange(12.0))
     x = torch.zeros(1, 2, 2, 1, 3)
     x[0, 1, 0, 0, 2] = 1.0  # (t, y, x, c) = (0, 0, 2, 1): place (0 * 3 + 2) * 2 + 1 = 5
-    torch.testing.assert_close(head(x), torch.tensor([[1e-5]]))
+    torch.testing.assert_close(head(x) - head.fc8.bias, torch.tensor([[5.0]]))
+    torch.testing.assert_close(head(-x), head.fc8.bias[None])  # ReLU lets nothing through
 
 
 def test_initial_weights_follow_the_paper():
