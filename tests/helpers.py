@@ -1,4 +1,4 @@
-"""What several tests share: tiny videos of moving textures, tiny recipes, and looks at run folders."""
+"""What several tests share: tiny videos of moving textures, a plain method, tiny recipes, and looks at run folders."""
 
 import json
 from fractions import Fraction
@@ -6,8 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
+from kinema.data.sample import Frames, Sample
 from kinema.data.scan import scan
+from kinema.methods.base import Method
+from kinema.modules.encoder import Encoder, EncoderInput, Features, Products
 from kinema.training.checkpoint import checkpoints, load_tensors
 from kinema.training.recipe import load_recipe
 
@@ -79,6 +83,52 @@ def damage(path):
     end = data.index(b"moov", start) - 4 if b"moov" in data[start:] else len(data)
     data[start:end] = noise[start:end]
     Path(path).write_bytes(data)
+
+
+class Flat(Encoder):
+    """A linear map of all pixels: no BatchNorm, no time, milliseconds."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.input = EncoderInput("video", frames=CLIP, resize=(12, 16), size=(12, 16))
+        self.feature_dim = dim
+        self.weights = nn.Linear(3 * CLIP * 12 * 16, dim)
+
+    def forward(self, x, valid=None, taps=()):
+        return Features(torch.tanh(self.weights(x.flatten(1))))
+
+
+class Plain(Method):
+    """Tells the mean colour of a clip plus a drawn number; `nan_at` makes the loss of one step not finite."""
+
+    def __init__(self, *, dim: int = 8, dropout: float = 0.0, nan_at: int | None = None):
+        super().__init__()
+        self.encoder, self.dropout, self.head = Flat(dim), nn.Dropout(dropout), nn.Linear(dim, 3)
+        self.input, self.nan_at, self.now = self.encoder.input, nan_at, 0
+
+    def plan(self, i, index, clock, rng):
+        frames = index.frames(i)[:CLIP]
+        return Sample({"video": Frames(int(index.rows[i]), frames, self.input.resize)}, {"shift": rng.normal(size=3)})
+
+    def prepare(self, batch, generator):
+        colour = batch["video"].float().mean((2, 3, 4)) / 255
+        return {"video": batch["video"], "target": colour + 0.1 * batch["shift"].float()}
+
+    def before_step(self, step):
+        self.now = step
+
+    def losses(self, batch, phase):
+        told = self.head(self.dropout(self.encoder(self.input.normalise(batch["video"])).pooled))
+        error = (told - batch["target"]).square().mean()
+        poison = float("nan") if self.now == self.nan_at and self.training else 1.0
+        return {"loss": error * poison, "parts": {"error": error * poison, "size": told.detach().abs().mean()}}
+
+    def products(self):
+        return Products({"video": self.encoder})
+
+
+PLAIN = f"{__name__}:Plain"
+"""The name of `Plain` as a method from outside."""
 
 
 def tiny_recipe(method="sts", **overrides):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kinema import __version__
 from kinema.data.manifest import Manifest
@@ -31,6 +31,8 @@ from kinema.methods.registry import is_outside
 from kinema.modules.encoder import Encoder, Products
 from kinema.training.files import read_json, write_folder_atomic
 from kinema.training.recipe import Recipe, load_recipe
+
+_REMEDY = "Delete this step's folder to go on from the checkpoint before it."
 
 
 def versions() -> dict[str, str]:
@@ -106,8 +108,26 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RecipeError(f"{path} cannot be read as weights: {error}") from error
+        raise RecipeError(f"{path} cannot be read as weights: {error}. {_REMEDY}") from error
     return tensors
+
+
+def load_training_state(checkpoint: Path, device: torch.device) -> dict[str, Any]:
+    """The optimiser states of a checkpoint folder: tensors and plain values; anything else is refused, not executed.
+
+    Raises:
+        RecipeError: the file is missing, damaged, or holds more than that.
+    """
+    import pickle
+    import zipfile
+
+    path = checkpoint / "training_state.pt"
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).partition("\n")[0]
+        raise RecipeError(f"{path} cannot be read as a training state: {reason} {_REMEDY}") from error
+    return state
 
 
 @dataclass(frozen=True)
@@ -198,7 +218,7 @@ def read_run_recipe(folder: Path, method: str | None = None) -> Recipe:
     return load_recipe(None, path)
 
 
-def load_weights(method: Method, tensors: Mapping[str, Tensor], source: Path) -> None:
+def load_weights(method: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
     """Load a state dict, exactly.
 
     Raises:

@@ -46,7 +46,10 @@ class ProbeSet:
 
 
 def read_probe_set(manifest: Manifest, wanted: EncoderInput, *, count: int, workers: int) -> ProbeSet | None:
-    """Clips of at most `count` rows, evenly spread over the manifest; None when not a single one can be read."""
+    """Clips of at most `count` rows, evenly spread over the manifest; None when fewer than two can be read.
+
+    Labels are taken where every row has one.
+    """
     rows = np.unique(np.linspace(0, len(manifest) - 1, min(count, len(manifest))).round().astype(np.int64))
     index = per_row(manifest).take(rows)
     parts = [part.tolist() for part in np.array_split(np.arange(len(rows)), max(1, len(rows) // 8))]
@@ -57,10 +60,10 @@ def read_probe_set(manifest: Manifest, wanted: EncoderInput, *, count: int, work
         if delivery.batch is not None:
             clips.append(tensor(delivery.batch, "video"))
             kept += tensor(delivery.batch, "sample").tolist()
-    if not clips:
+    if len(kept) < 2:
         return None
     labels = None
-    if "label" in manifest.columns:
+    if "label" in manifest.columns and all(manifest.column("label")):
         numbers, _ = manifest.labels()
         labels = torch.from_numpy(numbers[rows[kept]])
     return ProbeSet(torch.cat(clips), labels)

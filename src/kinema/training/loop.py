@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +22,9 @@ from kinema.training.checkpoint import (
     checkpoints,
     load_run,
     load_tensors,
+    load_training_state,
     load_weights,
+    read_run_recipe,
     save_checkpoint,
     versions,
 )
@@ -31,7 +32,8 @@ from kinema.training.distributed import agree, barrier, choose_device, processes
 from kinema.training.files import read_json, write_atomic
 from kinema.training.journal import rewind
 from kinema.training.monitor import Monitor
-from kinema.training.recipe import Recipe, load_recipe
+from kinema.training.optimisers import check_phases
+from kinema.training.recipe import Recipe
 from kinema.training.schedules import lr_factor
 from kinema.training.stepper import Outcome, Stepper
 from kinema.training.timeline import Timeline, build_timeline, share_of_batch
@@ -58,23 +60,29 @@ def pretrain(recipe: Recipe, manifest: Manifest, out: str | Path, *, resume: boo
     folder = Path(out)
     device = choose_device(recipe.device)
     with processes(device):
-        _claim(folder, recipe, manifest, resume=resume)
-        trainer = Trainer(recipe, manifest, folder, device)
+        trainer = Trainer(recipe, manifest, folder, device, resume=resume)
         with Monitor(folder, trainer.timeline, quiet=quiet or rank() > 0) as monitor:
             trainer.fit(monitor)
+        # The first process writes the last checkpoint, which all of them load.
+        barrier()
     return load_run(folder, method=recipe.method)
 
 
 class Trainer:
     """A method, its samples, its optimisers and the place where they stand."""
 
-    def __init__(self, recipe: Recipe, manifest: Manifest, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, manifest: Manifest, folder: Path, device: torch.device, *, resume: bool = False
+    ) -> None:
         self.recipe, self.folder, self.device = recipe, folder, device
+        # What can be refused is refused before the folder is made.
         share_of_batch(recipe, world_size())
         method = recipe.build()
+        check_phases(method)
         manifest.require(method.columns, f"method '{recipe.method}'")
         self.manifest, self.held_out = _hold_out(manifest, recipe)
         self.index: Index = method.index(self.manifest)
+        _claim(folder, recipe, manifest, resume=resume)
         _setup(method, self.index, folder, self.workers)
         if world_size() > 1 and recipe.sync_bn:
             convert_sync_batchnorm(method)
@@ -186,15 +194,14 @@ class Trainer:
 
     def _restore(self) -> None:
         found = checkpoints(self.folder)
-        if not found:
-            return
-        newest = found[-1]
-        self.step = int(read_json(newest / "state.json")["step"])
-        load_weights(self.method, load_tensors(newest / "model.safetensors"), newest)
-        state: dict[str, Any] = torch.load(newest / "training_state.pt", map_location=self.device, weights_only=True)
-        self.stepper.load_state_dict(state)
-        if self.ema:
-            self.ema.module.load_state_dict(load_tensors(newest / "ema.safetensors"))
+        if found:
+            newest = found[-1]
+            self.step = int(read_json(newest / "state.json")["step"])
+            load_weights(self.method, load_tensors(newest / "model.safetensors"), newest)
+            self.stepper.load_state_dict(load_training_state(newest, self.device))
+            if self.ema:
+                load_weights(self.ema.module, load_tensors(newest / "ema.safetensors"), newest)
+        # Also without a checkpoint: a run that was killed before its first one begins anew, and so does its journal.
         if rank() == 0:
             rewind(self.folder / "metrics.jsonl", self.step)
             rewind(self.folder / "quarantine.jsonl", self.step)
@@ -219,18 +226,25 @@ def default_workers(device: torch.device) -> int:
 
 def _claim(folder: Path, recipe: Recipe, manifest: Manifest, *, resume: bool) -> None:
     """Make the run folder, or check that it is the one to resume."""
-    if rank() == 0 and not (folder / "recipe.yaml").exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise RecipeError(f"{folder} exists and is no run folder: choose another with -o")
+    if rank() > 0:
+        return
+    if _unused(folder):
         write_atomic(folder / "data.json", _data_json(manifest))
         manifest.write(folder / "data.parquet")
         write_atomic(folder / "recipe.yaml", recipe.to_yaml())
         return
-    if rank() > 0:
-        return
+    if not (folder / "recipe.yaml").is_file():
+        raise RecipeError(f"{folder} exists and is no run folder: choose another with -o")
     if not resume:
         raise RecipeError(f"{folder} holds a run already: go on with --resume, or choose another folder with -o")
     _check_same(folder, recipe, manifest)
+
+
+def _unused(folder: Path) -> bool:
+    """True where nothing is, or no more than is left of a run that was killed while it made its folder."""
+    entries = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    visible = {name for name in entries if not name.startswith(".")}
+    return not visible or ("data.json" in visible and visible <= {"data.json", "data.parquet"})
 
 
 FREE_ON_RESUME = {"workers", "checkpoint", "keep", "health"}
@@ -238,7 +252,7 @@ FREE_ON_RESUME = {"workers", "checkpoint", "keep", "health"}
 
 
 def _check_same(folder: Path, recipe: Recipe, manifest: Manifest) -> None:
-    before = load_recipe(None, folder / "recipe.yaml")
+    before = read_run_recipe(folder, recipe.method)
     changed = [
         f"{name} was {getattr(before, name)!r}, now {getattr(recipe, name)!r}"
         for name in before.__dataclass_fields__
@@ -263,7 +277,8 @@ def _hold_out(manifest: Manifest, recipe: Recipe) -> tuple[Manifest, Manifest | 
         return manifest, None
     from kinema.randomness import numpy_generator
 
-    groups = manifest.column("group") if "group" in manifest.columns else list(range(len(manifest)))
+    # Segments of one file are one group.
+    groups = manifest.column("group" if "group" in manifest.columns else "path")
     names = sorted({str(group) for group in groups})
     order = numpy_generator(recipe.seed, "validation").permutation(len(names))
     held = {names[k] for k in order[: max(1, round(recipe.validation * len(names)))]}

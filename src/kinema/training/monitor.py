@@ -167,7 +167,7 @@ class Monitor:
         requests = [Request(Clock(0, 0, 0.0), tuple(part), (0,) * len(part)) for part in parts]
         in_worker = device.type == "cpu" and not method.prepare_on_device
         sums: dict[str, float] = {}
-        count = 0
+        count = 0.0
         method.eval()
         for delivery in deliver(method, index, requests, seed=-1, workers=self.workers, prepare=in_worker):
             if delivery.batch is None:
@@ -176,9 +176,10 @@ class Monitor:
             if not in_worker:
                 batch = method.prepare(batch, request_generator(-1, delivery.request, device))
             losses = method.losses(batch, method.phases[0])
+            items = float(losses.get("weight", batch_size(batch)))
             for name, value in {"loss": losses["loss"], **losses["parts"]}.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * batch_size(batch)
-            count += batch_size(batch)
+                sums[name] = sums.get(name, 0.0) + float(value) * items
+            count += items
         method.train()
         if count:
             loss = sums.pop("loss") / count

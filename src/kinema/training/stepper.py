@@ -106,12 +106,14 @@ class Stepper:
         parameters = [p for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
         # DDP has averaged over processes; undo that and divide by the true number of items.
         torch._foreach_mul_([p.grad for p in parameters], world_size() / totals[0])
-        limit = self.recipe.clip_grad if self.recipe.clip_grad is not None else float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         loss = means.pop("loss")
         outcome = Outcome(loss, means, norm)
+        # Before clipping, which would spread one gradient that is not finite to all of them.
         if self.device.type == "cpu":
             self.check(outcome, step)
+        if self.recipe.clip_grad is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.recipe.clip_grad, norm)
         self.scaler.step(optimiser)
         self.scaler.update()
         return outcome
@@ -150,7 +152,7 @@ class Stepper:
         lr = next(iter(self.optimisers.values())).param_groups[0]["lr"]
         return (
             f"training stopped: {'; '.join(facts)}. The learning rate was {lr:g}: try a tenth of it, or clip_grad=1.0"
-            f"{', or precision=fp32' if self.recipe.precision != 'fp32' else ''}. The last checkpoint is good."
+            f"{', or precision=fp32' if self.recipe.precision != 'fp32' else ''}. What was saved before is good."
         )
 
     def state_dict(self) -> dict[str, Any]:
