@@ -78,7 +78,7 @@ class LabelGroups:
             raise RecipeError("all label groups are switched off: keep at least one pattern or global label.")
 
     def columns(self, encoding: Encoding = "1d") -> Columns:
-        """Positions of the chosen labels among the 14 + 13 ("1d", "classification") or 18 + 17 ("2d") numbers, in order."""
+        """Positions of the chosen labels, in order: among 14 and 13 numbers, or 18 and 17 when `encoding` is "2d"."""
         local = _LOCAL_GROUPS if encoding != "2d" else tuple(_LOCAL_GROUPS[i] for i in _LOCAL_2D)
         return Columns(
             _chosen(local, self.motion, 2 * self.motion_global), _chosen(local, self.appearance, self.appearance_global)
