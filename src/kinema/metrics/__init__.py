@@ -8,16 +8,19 @@ from kinema.metrics.classification import (
     knn_scores,
     mean_logits,
     mean_softmax,
+    neighbour_votes,
     ranks_of,
     softmax,
     topk_accuracy,
 )
 from kinema.metrics.representation import effective_rank, feature_std
-from kinema.metrics.retrieval import cosine_match_ranks, hit_at_k, match_ranks
+from kinema.metrics.retrieval import Neighbours, cosine_match_ranks, hit_at_k, match_ranks, nearest_neighbours
+from kinema.metrics.similarity import pair_features, pair_measures
 from kinema.metrics.statistics import Interval, paired_bootstrap, sign_flip_test, wilson_interval
 
 __all__ = [
     "Interval",
+    "Neighbours",
     "confusion_matrix",
     "cosine_match_ranks",
     "effective_rank",
@@ -27,6 +30,10 @@ __all__ = [
     "match_ranks",
     "mean_logits",
     "mean_softmax",
+    "nearest_neighbours",
+    "neighbour_votes",
+    "pair_features",
+    "pair_measures",
     "paired_bootstrap",
     "ranks_of",
     "sign_flip_test",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from kinema.metrics.retrieval import Matrix, similarities
+from kinema.metrics.retrieval import Matrix, Neighbours, nearest_neighbours
 
 
 def knn_scores(
     train: Matrix,
-    labels: npt.ArrayLike | torch.Tensor,
+    labels: npt.ArrayLike | Tensor,
     queries: Matrix,
     *,
     classes: int,
@@ -38,17 +39,21 @@ def knn_scores(
     Returns:
         float32 [M, classes], the votes of each class; rows are not normalised.
     """
-    target = torch.as_tensor(labels, dtype=torch.int64)
-    k = min(k, len(target) - exclude_self)
+    k = min(k, len(train) - exclude_self)
     if k < 1:
-        raise ValueError(f"nearest neighbours need at least one training point and k >= 1, got {len(target)} and {k}")
-    scores = []
-    for block in similarities(queries, train, exclude_self=exclude_self, chunk=chunk):
-        nearest, order = block.sort(dim=1, descending=True, stable=True)
-        votes = (nearest[:, :k] / temperature).exp()
-        empty = torch.zeros(len(block), classes, device=block.device)
-        scores.append(empty.scatter_add(1, target.to(block.device)[order[:, :k]], votes).cpu().numpy())
-    return np.concatenate(scores)
+        raise ValueError(f"nearest neighbours need at least one training point and k >= 1, got {len(train)} and {k}")
+    found = nearest_neighbours(queries, train, k, exclude_self=exclude_self, chunk=chunk)
+    return neighbour_votes(found, labels, classes=classes, temperature=temperature)
+
+
+def neighbour_votes(
+    neighbours: Neighbours, labels: npt.ArrayLike | Tensor, *, classes: int, temperature: float = 0.07
+) -> npt.NDArray[np.float32]:
+    """The votes of `knn_scores` from neighbours that are known already; `labels` are those of the training set."""
+    similarity, position = neighbours
+    voted = torch.as_tensor(labels, dtype=torch.int64, device=position.device)[position]
+    empty = torch.zeros(len(position), classes, device=position.device)
+    return empty.scatter_add(1, voted, (similarity / temperature).exp()).cpu().numpy()
 
 
 def ranks_of(scores: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:

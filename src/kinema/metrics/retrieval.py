@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,34 @@ def similarities(queries: Matrix, gallery: Matrix, *, exclude_self: bool = False
         if exclude_self:
             block.diagonal(start).fill_(-torch.inf)
         yield block
+
+
+class Neighbours(NamedTuple):
+    """The most similar gallery items of each query, best first: `similarity` float32, `position` int64, both [Q, k]."""
+
+    similarity: Tensor
+    position: Tensor
+
+
+def nearest_neighbours(
+    queries: Matrix, gallery: Matrix, k: int, *, exclude_self: bool = False, chunk: int = 256
+) -> Neighbours:
+    """The `k` nearest by cosine similarity, equal ones in the order of the gallery, on the device of the gallery."""
+    found = [_top(block, k) for block in similarities(queries, gallery, exclude_self=exclude_self, chunk=chunk)]
+    return Neighbours(torch.cat([part.similarity for part in found]), torch.cat([part.position for part in found]))
+
+
+def _top(block: Tensor, k: int) -> Neighbours:
+    best, index = block.topk(k, dim=1)
+    # Where more items share the last similarity than have room, topk takes any of them.
+    crowded = (block >= best[:, -1:]).sum(1) > k
+    if crowded.any():
+        best[crowded], index[crowded] = (
+            part[:, :k] for part in block[crowded].sort(dim=1, descending=True, stable=True)
+        )
+    index = index.sort(1).values
+    best, order = block.gather(1, index).sort(dim=1, descending=True, stable=True)
+    return Neighbours(best, index.gather(1, order))
 
 
 def match_ranks(

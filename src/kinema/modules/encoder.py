@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -60,11 +61,11 @@ class Features(NamedTuple):
     pooled: Tensor
     map: Tensor | None = None
     valid: Tensor | None = None
-    extra: dict[str, Tensor] = {}
+    extra: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Encoder(nn.Module):
-    """Base of encoders. `input` says what to feed; `feature_dim` is D; `taps` names the stages that can be asked for."""
+    """Base of encoders: `input` says what to feed, `feature_dim` is D, `taps` names the stages that can be asked for."""
 
     input: EncoderInput
     feature_dim: int

@@ -87,6 +87,8 @@ class Trainer:
         if world_size() > 1 and recipe.sync_bn:
             convert_sync_batchnorm(method)
         self.method: Method = method.to(device)
+        if recipe.channels_last:
+            self.method.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.timeline: Timeline = build_timeline(self.method, self.index, recipe)
         self.stepper = Stepper(self.method, recipe, device)
         self.ema = EMA(self.method, recipe.ema) if recipe.ema else None
