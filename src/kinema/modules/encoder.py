@@ -65,7 +65,7 @@ class Features(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Base of encoders: `input` says what to feed, `feature_dim` is D, `taps` names the stages that can be asked for."""
+    """Base of encoders: `input` says what to feed, `feature_dim` is D, `taps` names the stages to ask for."""
 
     input: EncoderInput
     feature_dim: int
