@@ -14,7 +14,8 @@ from kinema.evaluation.pixels import PIXEL_ARMS
 from kinema.metrics import topk_accuracy
 from tests.evaluation.videos import Brightness, MeanColour, untrained_net
 
-FOLDS = EvaluationSettings(folds="scene", extraction=Extraction(workers=0))
+FOLDS = EvaluationSettings(folds="scene")
+QUICK = replace(FOLDS, pixels=False, extraction=Extraction("single_center"))
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +127,14 @@ def test_baselines_are_made_of_the_untrained_network(colours):
     }
     assert {c.verdict for c in found.comparisons} == {"too few groups"}
     assert {row.exposure for row in found.find(arm="untrained-calibrated")} == {"none"}
-    folds = evaluate({"untrained": net}, colours, replace(FOLDS, protocols=("knn",), pixels=False))
+    folds = evaluate({"untrained": net}, colours, replace(QUICK, protocols=("knn",)))
     assert {row.exposure for row in folds.find(arm="untrained-calibrated")} == {"transductive"}
 
 
 def test_several_seeds_of_one_arm_are_paired(colours):
     nets = {seed: untrained_net(seed) for seed in (3, 4)}
     found = evaluate(
-        {"trained": nets, "untrained": nets}, colours, replace(FOLDS, protocols=("knn",), calibrated=False)
+        {"trained": nets, "untrained": nets}, colours, replace(QUICK, protocols=("knn",), calibrated=False)
     )
     assert [row.seed for row in found.find(arm="trained", metric="top1", level="video")] == [3, 4]
     assert found.comparisons[0].against == "untrained"
@@ -141,9 +142,7 @@ def test_several_seeds_of_one_arm_are_paired(colours):
 
 
 def test_two_trained_arms_are_compared_once(colours):
-    found = evaluate(
-        {"a": MeanColour(), "b": Brightness()}, colours, replace(FOLDS, protocols=("linear",), pixels=False)
-    )
+    found = evaluate({"a": MeanColour(), "b": Brightness()}, colours, replace(QUICK, protocols=("linear",)))
     assert [(c.arm, c.against, c.verdict) for c in found.comparisons] == [("a", "b", "beats")]
 
 
@@ -197,6 +196,6 @@ def test_the_stored_json_is_plain(results, tmp_path):
 
 def test_progress_is_told(colours):
     seen = []
-    settings = replace(FOLDS, protocols=("knn",), pixels=False)
+    settings = replace(QUICK, protocols=("knn",))
     evaluate({"e": MeanColour()}, colours, settings, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (21, 21) and [done for done, _ in seen] == sorted(done for done, _ in seen)

@@ -4,7 +4,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from kinema.evaluation.linear_sgd import SGD_PRESETS, fit_linear_sgd
-from kinema.evaluation.logistic import GRID, choose_strength, compare_strengths, fit_logistic, hold_out
+from kinema.evaluation.logistic import GRID, choose_strength, compare_strengths, fit_logistic, hold_outs
 
 
 def planted(count, dim, classes, *, signal, seed=0):
@@ -50,14 +50,22 @@ def test_constant_dimensions_do_not_explode():
 
 def test_a_tenth_is_held_out_in_whole_groups_with_every_class_left():
     labels, groups = np.arange(100) % 4, [f"g{i // 5}" for i in range(100)]
-    held = hold_out(labels, groups, seed=0)
-    assert held.sum() == 10
-    assert {groups[i] for i in np.flatnonzero(held)}.isdisjoint(groups[i] for i in np.flatnonzero(~held))
-    assert (held != hold_out(labels, groups, seed=1)).any()
-    assert hold_out(np.array([0, 0, 1, 1]), ["a", "a", "b", "b"], seed=0) is None
+    parts = hold_outs(labels, groups, seed=0)
+    assert [part.sum() for part in parts] == [10, 10, 10]
+    assert np.sum(parts, 0).max() == 1
+    for held in parts:
+        assert {groups[i] for i in np.flatnonzero(held)}.isdisjoint(groups[i] for i in np.flatnonzero(~held))
+    assert (parts[0] != hold_outs(labels, groups, seed=1)[0]).any()
+    assert hold_outs(np.array([0, 0, 1, 1]), ["a", "a", "b", "b"], seed=0) == []
     # One small group among large ones is all that fits.
-    small = hold_out(np.arange(21) % 2, ["a"] * 10 + ["b"] * 10 + ["c"], seed=0)
+    (small,) = hold_outs(np.arange(21) % 2, ["a"] * 10 + ["b"] * 10 + ["c"], seed=0)
     assert small.tolist() == [False] * 20 + [True]
+
+
+def test_a_large_set_holds_out_one_tenth_and_a_tiny_one_five():
+    for count, parts in ((1000, [100]), (300, [30]), (60, [6] * 5), (20, [2] * 5)):
+        labels = np.arange(count) % 2
+        assert [p.sum() for p in hold_outs(labels, [str(i) for i in range(count)], seed=0)] == parts
 
 
 def test_the_strength_is_chosen_by_held_out_log_loss():

@@ -1,6 +1,7 @@
 import numpy as np
 
-from kinema.metrics import cosine_match_ranks, hit_at_k, match_ranks
+from kinema.metrics import cosine_match_ranks, hit_at_k, match_ranks, nearest_neighbours
+from kinema.metrics.retrieval import similarities
 
 
 def test_hand_case_of_four_gallery_items():
@@ -49,3 +50,15 @@ def test_shuffled_labels_give_the_rate_of_chance_and_hits_never_fall_with_k():
     hits = [hit_at_k(ranks, k) for k in (1, 5, 10)]
     assert hits == sorted(hits)
     np.testing.assert_allclose(hits, [100 * (1 - 0.8**k) for k in (1, 5, 10)], atol=5)
+
+
+def test_nearest_neighbours_are_those_of_a_stable_sort_whatever_the_ties():
+    rng = np.random.default_rng(4)
+    gallery = rng.integers(-1, 2, (60, 3)) + 0.0
+    queries = rng.integers(-1, 2, (40, 3)) + 0.0
+    full = np.concatenate([block.numpy() for block in similarities(queries, gallery, chunk=7)])
+    slow = np.argsort(-full, axis=1, kind="stable")
+    for k in (1, 9, 60):
+        found = nearest_neighbours(queries, gallery, k, chunk=7)
+        assert found.position.tolist() == slow[:, :k].tolist()
+        np.testing.assert_array_equal(found.similarity, np.take_along_axis(full, slow[:, :k], 1))

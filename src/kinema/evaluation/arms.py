@@ -85,11 +85,9 @@ def calibration_rows(split: Split) -> npt.NDArray[np.int64]:
 
 def _calibrated(arms: Sequence[Arm], manifest: Manifest, split: Split, settings: EvaluationSettings) -> list[Arm]:
     found = []
-    reading, rows = settings.extraction, calibration_rows(split)
     for arm in arms:
         if arm.name == UNTRAINED and arm.encoder is not None:
-            twin = calibrated(
-                arm.encoder, manifest, rows, seed=settings.seed, workers=reading.workers, device=reading.device
-            )
+            rows = calibration_rows(split)
+            twin = calibrated(arm.encoder, manifest, rows, settings.extraction, seed=settings.seed)
             found += [] if twin is None else [Arm(CALIBRATED, arm.seed, twin)]
     return found

@@ -73,7 +73,7 @@ def _judge(
         protocols = list({found.name: found for found in (*protocols, protocol(PIXEL_PROTOCOL))}.values())
     for found in protocols:
         features = table.feature(found.tap)
-        measured = run_protocol(found, features, recorder.split, settings.seed)
+        measured = run_protocol(found, features, recorder.split, settings.seed, device=settings.extraction.device)
         card = found.card | {"views": views, "feature dim": features.shape[2]}
         recorder.record(arm, found.name, measured, card, retrieves=found.retrieves)
 

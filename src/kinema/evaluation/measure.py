@@ -32,9 +32,11 @@ class Metric(NamedTuple):
     hits: FloatArray
 
 
-def run_protocol(protocol: Protocol, features: npt.NDArray[np.float32], split: Split, seed: int) -> Measured:
+def run_protocol(
+    protocol: Protocol, features: npt.NDArray[np.float32], split: Split, seed: int, *, device: str = "cpu"
+) -> Measured:
     """Scores of a protocol on features [N, views, D] of all rows of `split`."""
-    parts = [protocol.run(_task(features, split, fold, seed)) for fold in split.folds]
+    parts = [protocol.run(_task(features, split, fold, seed)._replace(device=device)) for fold in split.folds]
     order = np.argsort(split.test, kind="stable")
     video, clip = ([getattr(part, level) for part in parts] for level in ("video", "clip"))
     scores = Scores(_joined(video, order), _joined(clip, order), {})

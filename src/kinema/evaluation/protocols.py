@@ -14,7 +14,7 @@ import torch
 from kinema.errors import RecipeError, suggest
 from kinema.evaluation import logistic
 from kinema.evaluation.linear_sgd import SGD_PRESETS, SGDPreset, fit_linear_sgd
-from kinema.metrics import cosine_match_ranks, knn_scores, softmax
+from kinema.metrics import Neighbours, cosine_match_ranks, nearest_neighbours, neighbour_votes, softmax
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -37,13 +37,14 @@ class Part(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One fold: `validation` may be empty; `seed` keys whatever the protocol draws."""
+    """One fold: `validation` may be empty; `seed` keys what is drawn; similarities are computed on `device`."""
 
     train: Part
     test: Part
     validation: Part
     classes: int
     seed: int
+    device: str = "cpu"
 
 
 class Scores(NamedTuple):
@@ -83,19 +84,18 @@ class Protocol:
 
 def run_knn(task: Task) -> Scores:
     """DINO's rule; training videos are averaged over views, test clips are judged singly and averaged."""
-    gallery, test = task.train.averaged, task.test
-    video: dict[str, npt.NDArray[np.generic]] = {}
-    clip: dict[str, npt.NDArray[np.generic]] = {}
-    for k in (KNN_K, *(k for k in OTHER_K if k <= len(gallery))):
-        name = "" if k == KNN_K else f"k={k}"
+    gallery = torch.from_numpy(task.train.averaged).to(task.device)
+    views = task.test.features
+    sizes = {"": min(KNN_K, len(gallery))} | {f"k={k}": k for k in OTHER_K if k <= len(gallery)}
 
-        def vote(queries: FloatArray, k: int = k) -> FloatArray:
-            return knn_scores(gallery, task.train.labels, queries, classes=task.classes, k=k)
+    def votes(queries: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.generic]]:
+        near = nearest_neighbours(queries, gallery, max(sizes.values()))
+        kept = {name: Neighbours(near.similarity[:, :k], near.position[:, :k]) for name, k in sizes.items()}
+        return {n: neighbour_votes(found, task.train.labels, classes=task.classes) for n, found in kept.items()}
 
-        video[name] = vote(test.averaged)
-        if not name:
-            clip[name] = vote(test.features.reshape(-1, gallery.shape[1])).reshape(*test.features.shape[:2], -1)
-    return Scores(video, clip, {"k": min(KNN_K, len(gallery))})
+    single = votes(views.reshape(-1, views.shape[2]))
+    clip = {name: scores.reshape(*views.shape[:2], -1) for name, scores in single.items()}
+    return Scores(votes(task.test.averaged), clip, {"k": sizes[""]})
 
 
 def run_logistic(task: Task) -> Scores:
@@ -136,12 +136,12 @@ def run_retrieval(task: Task, *, centred: bool = False, levels: tuple[str, ...] 
     video: dict[str, npt.NDArray[np.generic]] = {}
     clip: dict[str, npt.NDArray[np.generic]] = {}
     if "video" in levels:
-        video[""] = cosine_match_ranks(queries.mean(1), gallery.mean(1), test.labels, train.labels)
+        known = torch.from_numpy(gallery.mean(1)).to(task.device)
+        video[""] = cosine_match_ranks(queries.mean(1), known, test.labels, train.labels)
     if "clip" in levels:
         labels = test.labels.repeat(views), train.labels.repeat(gallery.shape[1])
-        ranks = cosine_match_ranks(
-            queries.reshape(-1, queries.shape[2]), gallery.reshape(-1, queries.shape[2]), *labels
-        )
+        known = torch.from_numpy(gallery.reshape(-1, gallery.shape[2])).to(task.device)
+        ranks = cosine_match_ranks(queries.reshape(-1, queries.shape[2]), known, *labels)
         clip[""] = ranks.reshape(-1, views)
     return Scores(video, clip, {"gallery": len(train.labels)})
 
@@ -160,7 +160,7 @@ _FOUND = (
             "aggregation": "mean over views",
             "normalisation": "standardised by training statistics",
             "C grid": list(logistic.GRID),
-            "C chosen by": "log loss on a held-out tenth of the training set in whole groups, or on split val",
+            "C chosen by": "log loss on split val, or on held-out tenths of the training set in whole groups",
         },
     ),
     *(
