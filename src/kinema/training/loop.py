@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -59,7 +61,7 @@ def pretrain(recipe: Recipe, manifest: Manifest, out: str | Path, *, resume: boo
     """
     folder = Path(out)
     device = choose_device(recipe.device)
-    with processes(device):
+    with processes(device), _threads(recipe, device):
         trainer = Trainer(recipe, manifest, folder, device, resume=resume)
         with Monitor(folder, trainer.timeline, quiet=quiet or rank() > 0) as monitor:
             trainer.fit(monitor)
@@ -218,12 +220,26 @@ def _setup(method: Method, index: Index, folder: Path, workers: int) -> None:
         method.setup(index, folder=folder, workers=workers)
 
 
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_workers(device: torch.device) -> int:
     """Reading processes: half the cores beside a network on the CPU, most of them beside one on a GPU."""
-    import os
+    return max(1, cores() // 2) if device.type == "cpu" else max(1, min(16, cores() - 1))
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // 2) if device.type == "cpu" else max(1, min(16, cores - 1))
+
+@contextmanager
+def _threads(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Leave cores to the workers: threads that wait for each other on a full machine cost more than they do."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(recipe.threads or max(1, cores() - default_workers(device)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _claim(folder: Path, recipe: Recipe, manifest: Manifest, *, resume: bool) -> None:
