@@ -21,7 +21,7 @@ HEIGHT, WIDTH, RATE, FRAMES = 48, 64, 10, 40
 CLIP, SIZE = 8, 32
 """Frames and crop of the tiny networks: five windows per tiny video."""
 
-TINY_STS = {"frames": CLIP, "size": SIZE, "resize": [32, 40], "backbone": "r3d", "width": 4}
+TINY_STS = {"frames": CLIP, "stride": 1, "size": SIZE, "resize": [32, 40], "backbone": "r3d", "width": 4}
 """Options of a tiny STS."""
 
 DIRECTIONS = {"right": (0, 2), "left": (0, -2), "down": (2, 0), "up": (-2, 0)}
@@ -134,8 +134,9 @@ PLAIN = f"{__name__}:Plain"
 def tiny_recipe(method="sts", **overrides):
     """A recipe of seconds: R3D of width 4, clips of 8 frames at 32 pixels, on this process alone."""
     options = dict(TINY_STS) if method == "sts" else {}
-    base = {"epochs": 2, "batch": 6, "workers": 0, "device": "cpu", "checkpoint": 1000.0, "health": 0.0}
-    settings = {"optimiser.name": "sgd", "optimiser.lr": 0.01, "schedule.warmup": 0.5}
+    base = {"epochs": 2, "batch": 6, "workers": 0, "device": "cpu", "checkpoint": 1e3, "health": 0.0}
+    base["channels_last"] = False
+    settings = {"optimiser.name": "sgd", "optimiser.lr": 0.01, "schedule.warmup": 0.5, "clip_grad": None}
     named = {f"options.{name}": value for name, value in options.items()}
     return load_recipe(method, None, {**named, **base, **settings, **overrides})
 

@@ -48,7 +48,7 @@ def test_a_run_leaves_its_folder_and_its_journal(tiny_videos, tmp_path):
     recipe = tiny_recipe(health=1.0)
     run = pretrain(recipe, tiny_videos, tmp_path / "run", quiet=True)
     assert run.step == 10 and run.recipe == recipe and not run.method.training
-    assert len(run.manifest) == 6 and run.manifest.digest() == tiny_videos.digest()
+    assert run.manifest.column("hash") == tiny_videos.column("hash")
     events = [record["event"] for record in journal(tmp_path / "run")]
     assert events == ["start", *["step"] * 5, "health", *["step"] * 5, "health", "end"]
     start, end = journal(tmp_path / "run", "start")[0], journal(tmp_path / "run", "end")[0]

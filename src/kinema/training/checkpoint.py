@@ -118,13 +118,10 @@ def load_training_state(checkpoint: Path, device: torch.device) -> dict[str, Any
     Raises:
         RecipeError: the file is missing, damaged, or holds more than that.
     """
-    import pickle
-    import zipfile
-
     path = checkpoint / "training_state.pt"
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever a damaged file makes the restricted unpickler stumble over
         reason = str(error).partition("\n")[0]
         raise RecipeError(f"{path} cannot be read as a training state: {reason} {_REMEDY}") from error
     return state
@@ -208,7 +205,10 @@ def read_run_recipe(folder: Path, method: str | None = None) -> Recipe:
     path = folder / "recipe.yaml"
     if not path.is_file():
         raise RecipeError(f"{folder} is no run folder: it holds no recipe.yaml. Make one with: kinema pretrain")
-    tree = yaml.safe_load(path.read_text())
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not valid YAML: {error}") from error
     named = str(tree.get("method")) if isinstance(tree, dict) else ""
     if is_outside(named) and method != named:
         raise RecipeError(
@@ -227,7 +227,9 @@ def load_weights(method: nn.Module, tensors: Mapping[str, Tensor], source: Path)
     try:
         method.load_state_dict(dict(tensors), strict=True)
     except RuntimeError as error:
-        raise RecipeError(f"{source} does not fit the recipe beside it: {error}") from error
+        # torch lists every tensor: the first few tell what is wrong.
+        first = "; ".join(" ".join(line.split()) for line in str(error).splitlines()[1:4])
+        raise RecipeError(f"{source} does not fit the recipe beside it: {first}") from error
 
 
 def _standalone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -42,7 +42,17 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def rewind(path: Path, step: int) -> None:
-    """Drop events of steps that a resumed run will do again: all with "step" at or after `step`."""
-    kept = [json.dumps(record) for record in read_journal(path) if record.get("step", -1) < step]
+    """Drop what a run will do again when it goes on after `step` steps: the events of later steps, and its end.
+
+    Steps are numbered from 0; a look at the features, or a validation, carries the number of steps done before it.
+    """
+    kept = [json.dumps(record) for record in read_journal(path) if _stays(record, step)]
     if path.is_file():
         write_atomic(path, "".join(f"{line}\n" for line in kept))
+
+
+def _stays(record: dict[str, Any], step: int) -> bool:
+    if "step" not in record:
+        return True
+    looked = record["event"] in ("health", "validation")
+    return bool(record["event"] != "end" and record["step"] < step + looked)

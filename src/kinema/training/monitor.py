@@ -22,7 +22,7 @@ from kinema.training.display import Display
 from kinema.training.distributed import rank
 from kinema.training.files import write_atomic
 from kinema.training.health import measure_health
-from kinema.training.journal import Journal
+from kinema.training.journal import Journal, read_journal
 from kinema.training.recipe import Recipe
 from kinema.training.stepper import Outcome
 from kinema.training.timeline import Timeline
@@ -46,7 +46,7 @@ class Monitor:
         self.began = self.last = time.monotonic()
         self.waited = 0.0
         self.probe: ProbeSet | None = None
-        self.broken: set[str] = set()
+        self.broken = {str(record.get("path")) for record in read_journal(folder / "quarantine.jsonl")}
         self.held_out: Index | None = None
         self.workers = 0
 
