@@ -49,6 +49,8 @@ class Manifest:
     def __init__(self, table: pa.Table, root: str | Path) -> None:
         if "path" not in table.column_names:
             raise DataError(f"no column 'path' (or {', '.join(_ALIASES)}); columns: {', '.join(table.column_names)}")
+        if len(set(table.column_names)) < len(table.column_names):
+            raise DataError(f"two columns have the same name; columns: {', '.join(table.column_names)}")
         if not table.num_rows:
             raise DataError(f"the manifest in {root} has no rows")
         self.table = table.combine_chunks()
@@ -169,7 +171,7 @@ class Manifest:
         missing = [name for name in columns if name not in self.table.column_names]
         if missing:
             raise DataError(
-                f"{who} needs column {', '.join(repr(name) for name in missing)}, which the manifest in {self.root} "
+                f"{who} needs the column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}, which the manifest in {self.root} "
                 f"lacks; it has {', '.join(self.table.column_names)}. Add it to the manifest and try again."
             )
 

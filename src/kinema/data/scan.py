@@ -210,10 +210,10 @@ class _Readers:
             self._probers.append(self._local.prober)
         return cast("Prober", self._local.prober)
 
-    def kill(self) -> None:
+    def stop(self) -> None:
         """Break off whatever is being read."""
         for prober in self._probers:
-            prober.kill()
+            prober.stop()
 
     def close(self) -> None:
         """End the processes; no thread may use them any more."""
@@ -236,7 +236,7 @@ def _survey(
                     progress(done, len(paths))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            readers.kill()
+            readers.stop()
             raise
     return results
 

@@ -45,15 +45,19 @@ def compute_flow(frames: npt.NDArray[np.uint8], preset: str = "dis-medium") -> F
 
     Raises:
         RecipeError: an unknown preset.
-        ValueError: frames of another shape or type.
+        ValueError: frames of another shape or type, or too small (DIS: a side below 12 pixels).
     """
     estimate = _estimator(preset)
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
         raise ValueError(f"frames must be uint8 [T, H, W, 3], got {frames.dtype} {list(frames.shape)}")
     flow = np.zeros((max(len(frames) - 1, 0), *frames.shape[1:3], 2), np.float32)
     greys = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-    for t, (now, following) in enumerate(pairwise(greys)):
-        flow[t] = estimate(now, following)
+    try:
+        for t, (now, following) in enumerate(pairwise(greys)):
+            flow[t] = estimate(now, following)
+    except cv2.error as error:
+        size = f"{frames.shape[1]} x {frames.shape[2]}"
+        raise ValueError(f"'{preset}' refuses frames of {size}: {error.err}. Use larger frames.") from error
     return flow
 
 

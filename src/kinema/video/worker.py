@@ -6,14 +6,16 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import IO, Any
 
-from kinema.errors import VideoError
+from kinema.errors import KinemaError, VideoError
 from kinema.video.probe import content_hash, probe
 
 _COMMAND = (sys.executable, "-c", "from kinema.video.worker import main; main()")
+_READY = "ready"
 
 
 class Prober:
@@ -25,9 +27,11 @@ class Prober:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
 
-    def kill(self) -> None:
-        """Break off, from another thread, what is being read; it is then reported as a crash."""
+    def stop(self) -> None:
+        """Break off, from another thread, whatever is or will be read; it is then reported as a crash."""
+        self._stopped = True
         if self._process is not None:
             self._process.kill()
 
@@ -47,14 +51,16 @@ class Prober:
 
         Raises:
             VideoError: the file cannot be read, crashed the decoder or took too long.
+            KinemaError: the child process cannot even start.
         """
         process = self._process = self._process or _start()
+        if self._stopped:
+            process.kill()
         late = threading.Event()
         alarm = threading.Timer(time_limit, _give_up, (process, late))
         alarm.start()
         try:
-            pickle.dump(str(path), _pipe(process.stdin))
-            _pipe(process.stdin).flush()
+            _send(str(path), _pipe(process.stdin))
             answer = pickle.load(_pipe(process.stdout))
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             self.close()
@@ -80,13 +86,18 @@ def main() -> None:
     """Answer pickled paths on standard input by pickled columns or a VideoError on standard output, until it closes."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not get between the answers
+    _send(_READY, answers)
     while True:
         try:
             path = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        pickle.dump(_answer(path), answers)
-        answers.flush()
+        _send(_answer(path), answers)
+
+
+def _send(message: Any, pipe: IO[bytes]) -> None:
+    pickle.dump(message, pipe)
+    pipe.flush()
 
 
 def _answer(path: str) -> dict[str, Any] | VideoError:
@@ -100,9 +111,20 @@ def _answer(path: str) -> dict[str, Any] | VideoError:
 
 def _start() -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.Popen(
-        _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
-    )
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen(
+            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, env=environment
+        )
+        try:
+            if pickle.load(_pipe(process.stdout)) == _READY:
+                return process
+        except (EOFError, pickle.UnpicklingError):
+            pass
+        process.kill()
+        process.communicate()
+        complaints.seek(0)
+        last = complaints.read().decode(errors="replace").strip().splitlines()[-1:]
+        raise KinemaError(f"the process that reads videos does not start ({' '.join(_COMMAND)}): {''.join(last)}")
 
 
 def _give_up(process: subprocess.Popen[bytes], late: threading.Event) -> None:

@@ -1,0 +1,222 @@
+"""From folders and lists to manifests: what is found, passed over, quarantined, and survived."""
+
+import csv
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kinema.data.manifest import Manifest
+from kinema.data.scan import VIDEO_SUFFIXES, scan
+from kinema.errors import DataError, KinemaError, RecipeError
+from kinema.video import worker
+from kinema.video.decode import read_frames
+from tests.video.rendering import numbers_in, write_numbered
+
+# A probing process whose decoder dies or hangs on files of certain names; it also prints, as libraries do.
+TRAITOR = """
+import os, time
+import kinema.video.worker as worker
+probe = worker.probe
+def survey(path):
+    name = os.path.basename(path)
+    print("noise", flush=True)
+    if "crash" in name:
+        os._exit(139)
+    if "hang" in name:
+        time.sleep(60)
+    if "odd" in name:
+        raise ZeroDivisionError("division by zero")
+    return probe(path)
+worker.probe = survey
+worker.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write_numbered(tmp_path_factory.mktemp("clip") / "clip.mp4", 10)
+
+
+@pytest.fixture
+def tree(tmp_path, clip):
+    """Function: a folder with copies of one clip under these names; a name after "!" gets junk for content."""
+
+    def make(*names):
+        for name in names:
+            path = tmp_path / "set" / name.removeprefix("!")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"no video at all" * 9 if name.startswith("!") else clip.read_bytes())
+        return tmp_path / "set"
+
+    return make
+
+
+def test_a_folder_with_everything_in_it(tree, tmp_path):
+    folder = tree(
+        "b/2.mp4", "a.MP4", "-dash-.mp4", "sub dir/é中.mkv", "!broken.avi", ".hidden.mp4", ".git/x.mp4", "n.txt"
+    )
+    shutil.copy(write_numbered(tmp_path / "other.mp4", 12), folder / "b" / "1.mp4")
+    (folder / "README").touch()
+    (folder / "gone.mp4").symlink_to(folder / "nowhere.mp4")
+    (folder / "linked.mp4").symlink_to(folder / "b" / "1.mp4")
+    (folder / "b" / "round").symlink_to(folder)
+    seen = []
+    report = scan(folder, workers=2, progress=lambda done, count: seen.append((done, count)))
+    assert report.manifest.column("path") == [
+        "-dash-.mp4",
+        "a.MP4",
+        "b/1.mp4",
+        "b/2.mp4",
+        "linked.mp4",
+        "sub dir/é中.mkv",
+    ]
+    assert report.manifest.column("frames") == [10, 10, 12, 10, 12, 10]
+    assert "label" not in report.manifest.columns
+    assert [path for path, _ in report.quarantined] == ["broken.avi", "gone.mp4"]
+    assert report.quarantined[0][1].startswith("not a video")
+    assert report.quarantined[1][1] == "broken link"
+    assert report.duplicates == [["-dash-.mp4", "a.MP4", "b/2.mp4", "sub dir/é中.mkv"], ["b/1.mp4", "linked.mp4"]]
+    assert report.hidden == 2
+    assert report.other == {".txt": 1, "": 1}
+    assert seen == [(done, 8) for done in range(1, 9)]
+    assert scan(folder, workers=1).manifest.table.equals(report.manifest.table)
+
+    report.write_quarantine(tmp_path / "quarantine.csv")
+    rows = list(csv.reader((tmp_path / "quarantine.csv").read_text(encoding="utf-8").splitlines()))
+    assert rows == [["path", "reason"], *map(list, report.quarantined)]
+
+
+def test_a_scanned_manifest_reads_frames_from_parquet(tree, tmp_path):
+    scan(tree("walk/1.mp4", "jump/1.mp4"), workers=1).manifest.write(tmp_path / "set.parquet")
+    manifest = Manifest.read(tmp_path / "set.parquet")
+    assert manifest.column("path") == ["set/jump/1.mp4", "set/walk/1.mp4"]
+    assert manifest.column("label") == ["jump", "walk"]
+    assert numbers_in(read_frames(manifest.video(1), [7, 2])) == [7, 2]
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "split", "label"),
+    [
+        (("a/1.mp4", "a/b/2.mp4", "c/3.mp4"), None, None, ["a", "a", "c"]),
+        (("a/1.mp4", "c/3.mp4"), "none", None, None),
+        (("a/1.mp4", "a/2.mp4"), None, None, None),
+        (("a/1.mp4", "a/2.mp4"), "folder", None, ["a", "a"]),
+        (("a/1.mp4", "c/3.mp4", "4.mp4"), None, None, None),
+        (("train/a/1.mp4", "val/b/2.mp4"), None, ["train", "val"], ["a", "b"]),
+        (("test/1.mp4", "train/2.mp4"), None, ["test", "train"], None),
+        (("test/1.mp4", "walk/2.mp4"), None, None, ["test", "walk"]),
+    ],
+)
+def test_labels_and_splits_of_folders(tree, monkeypatch, names, labels, split, label):
+    monkeypatch.setattr("kinema.data.scan.Prober", ProberOfNothing)
+    manifest = scan(tree(*names), labels=labels, workers=1).manifest
+    assert manifest.column("path") == sorted(names, key=lambda name: Path(name).parts)
+    for column, wanted in {"split": split, "label": label}.items():
+        assert (manifest.column(column) if column in manifest.columns else None) == wanted
+
+
+class ProberOfNothing:
+    """Stands in for the probing process where only names matter."""
+
+    def columns(self, path, time_limit):
+        return {"frames": 1, "hash": str(path)}
+
+    def close(self):
+        pass
+
+
+def test_a_video_outside_all_class_folders_is_told(tree):
+    with pytest.raises(DataError, match=r"4.mp4: lies in no class folder"):
+        scan(tree("a/1.mp4", "4.mp4"), labels="folder")
+
+
+def test_crashes_and_hangs_cost_one_file_each(tree, monkeypatch):
+    monkeypatch.setattr(worker, "_COMMAND", (sys.executable, "-c", TRAITOR))
+    folder = tree("1.mp4", "2-crash.mp4", "3.mp4", "4-hang.mp4", "5-odd.mp4", "6.mp4")
+    report = scan(folder, workers=1, time_limit=3.0)
+    assert report.manifest.column("path") == ["1.mp4", "3.mp4", "6.mp4"]
+    assert report.quarantined == [
+        ("2-crash.mp4", "damaged: crashed the decoder"),
+        ("4-hang.mp4", "damaged: took more than 3 s to read"),
+        ("5-odd.mp4", "damaged: ZeroDivisionError: division by zero"),
+    ]
+
+
+def test_a_worker_that_cannot_start_is_no_fault_of_the_files(tree, monkeypatch):
+    monkeypatch.setattr(worker, "_COMMAND", (sys.executable, "-c", "import kinema.nothing"))
+    with pytest.raises(KinemaError, match=r"does not start .*No module named 'kinema.nothing'"):
+        scan(tree("1.mp4"))
+
+
+def test_an_interrupted_scan_ends_at_once(tree, monkeypatch):
+    monkeypatch.setattr(worker, "_COMMAND", (sys.executable, "-c", TRAITOR))
+    before = threading.active_count()
+
+    def interrupt(done, count):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        scan(tree("1.mp4", *(f"hang{n}.mp4" for n in range(5))), workers=2, time_limit=50, progress=interrupt)
+    assert threading.active_count() == before
+
+
+def test_a_list_keeps_its_columns_and_segments(tree, tmp_path):
+    folder = tree("1.mp4", "!2.mp4")
+    rows = ["path,start,end,label,frames", "1.mp4,0,0.2,x,99", "1.mp4,0.2,,y,99", "2.mp4,,,x,99", "3.mp4,,,x,99"]
+    (folder / "list.csv").write_text("\n".join(rows))
+    report = scan(folder / "list.csv", workers=1)
+    assert report.manifest.column("label") == ["x", "y"]
+    assert report.manifest.column("frames") == [10, 10]
+    assert report.manifest.bounds(1) == pytest.approx((0.2, 0.4))
+    assert report.manifest.root == folder
+    assert [path for path, _ in report.quarantined] == ["2.mp4", "3.mp4"]
+    assert report.quarantined[1][1] == "no such file"
+    assert report.duplicates == []
+
+
+def test_one_file(tree):
+    report = scan(tree("only.mp4") / "only.mp4")
+    assert report.manifest.column("path") == ["only.mp4"]
+    assert report.manifest.video(0).frames == 10
+    assert np.isclose(report.manifest.column("fps")[0], 25)
+
+
+def test_nothing_to_scan_is_told(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"no video found in .*\.avi, .*\.mp4.*0 hidden and 1 other files"):
+        scan(tmp_path)
+    with pytest.raises(DataError, match="no such file or folder"):
+        scan(tmp_path / "none")
+
+
+def test_nothing_readable_is_told(tree):
+    with pytest.raises(DataError, match=r"none of 2 videos can be read; the first, 1.mp4: not a video"):
+        scan(tree("!1.mp4", "!2.mp4"), workers=1)
+
+
+def test_names_that_are_no_unicode_are_told(tree):
+    folder = tree("1.mp4")
+    bad = bytes(folder) + b"/\xff.mp4"
+    shutil.copy(bytes(folder / "1.mp4"), bad)
+    report = scan(folder, workers=1)
+    assert [reason for _, reason in report.quarantined] == ["its name is not valid Unicode: rename it"]
+    report.write_quarantine(folder / "quarantine.csv")
+    assert r"\udcff.mp4" in (folder / "quarantine.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("option", "value"), [("labels", "folders"), ("workers", 0)])
+def test_wrong_options_are_told(tree, option, value):
+    with pytest.raises(RecipeError, match=f"{option}="):
+        scan(tree("1.mp4"), **{option: value})
+
+
+def test_difficult_files_do_not_stop_a_scan(shared_data):
+    report = scan(shared_data / "difficult_files", workers=1)
+    assert len(report.manifest) == 36
+    assert len(report.quarantined) == 8
+    assert report.duplicates == [["avi_named.mp4", "sample.avi"]]
+    assert all(Path(path).suffix in VIDEO_SUFFIXES for path in report.manifest.column("path"))
