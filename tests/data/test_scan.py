@@ -79,6 +79,7 @@ def test_a_folder_with_everything_in_it(tree, tmp_path):
     assert [path for path, _ in report.quarantined] == ["broken.avi", "gone.mp4"]
     assert report.quarantined[0][1].startswith("not a video")
     assert report.quarantined[1][1] == "broken link"
+    assert all(Path(path).suffix.lower() in VIDEO_SUFFIXES for path in report.manifest.column("path"))
     assert report.duplicates == [["-dash-.mp4", "a.MP4", "b/2.mp4", "sub dir/é中.mkv"], ["b/1.mp4", "linked.mp4"]]
     assert report.hidden == 2
     assert report.other == {".txt": 1, "": 1}
@@ -214,9 +215,11 @@ def test_wrong_options_are_told(tree, option, value):
         scan(tree("1.mp4"), **{option: value})
 
 
-def test_difficult_files_do_not_stop_a_scan(shared_data):
-    report = scan(shared_data / "difficult_files", workers=1)
-    assert len(report.manifest) == 36
-    assert len(report.quarantined) == 8
+def test_broken_files_of_the_real_world(shared_data, tmp_path):
+    names = ["corrupted.mp4", "zero_byte.webm", "truncated_60pct_nasa.mp4", "sample_audio_only.mp4", "avi_named.mp4"]
+    for name in [*names, "sample.avi"]:
+        (tmp_path / name).symlink_to(shared_data / "difficult_files" / name)
+    report = scan(tmp_path, workers=1)
+    assert report.manifest.column("codec") == ["mpeg4", "mpeg4"]
+    assert [path for path, _ in report.quarantined] == sorted(names[:4])
     assert report.duplicates == [["avi_named.mp4", "sample.avi"]]
-    assert all(Path(path).suffix in VIDEO_SUFFIXES for path in report.manifest.column("path"))

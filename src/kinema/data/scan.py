@@ -6,8 +6,8 @@ import csv
 import os
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -226,19 +226,22 @@ def _survey(
 ) -> dict[str, Columns | VideoError]:
     """What the reader says of each different path: columns, or the error."""
     paths = list(dict.fromkeys(str(row["path"] or "") for row in rows))
-    results: dict[str, Columns | VideoError] = {}
     with closing(_Readers()) as readers, ThreadPoolExecutor(workers) as pool:
         jobs = {pool.submit(_read, readers, root / path, time_limit): path for path in paths}
         try:
-            for done, job in enumerate(as_completed(jobs), start=1):
-                results[jobs[job]] = job.result()
-                if progress:
-                    progress(done, len(paths))
+            return {jobs[job]: job.result() for job in _reported(jobs, progress)}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             readers.stop()
             raise
-    return results
+
+
+def _reported(jobs: Collection[Future[Any]], progress: Progress | None) -> Iterator[Future[Any]]:
+    """The jobs as they end; each is told to `progress` once its result has been taken."""
+    for done, job in enumerate(as_completed(jobs), start=1):
+        yield job
+        if progress:
+            progress(done, len(jobs))
 
 
 def _read(readers: _Readers, path: Path, time_limit: float) -> Columns | VideoError:

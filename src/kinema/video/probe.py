@@ -84,6 +84,8 @@ def _survey(path: Path, container: Any, video: Any) -> tuple[list[Packet], list[
     packets: list[Packet] = []
     head: list[Any] = []
     for packet in _demux(path, container, video, packets):
+        if packet.has_sidedata("encryption_info"):
+            raise VideoError(path, "encrypted: its video track can only be read with a key")
         if len(packets) <= _HEAD_PACKETS:
             head += _decode(path, video, packet, len(head))
     if not packets:
@@ -98,13 +100,10 @@ def _survey(path: Path, container: Any, video: Any) -> tuple[list[Packet], list[
 def _demux(path: Path, container: Any, video: Any, packets: list[Packet]) -> Iterator[Any]:
     """Yield the packets of one track and note their facts in `packets`; the empty packet at the end is left out."""
     try:
-        for packet in container.demux(video):
-            if packet.size:
-                if packet.has_sidedata("encryption_info"):
-                    raise VideoError(path, "encrypted: its video track can only be read with a key")
-                shown = not packet.is_discard and _vp8_shown(video, packet)
-                packets.append(Packet(packet.pts, packet.dts, packet.is_keyframe, shown, packet.size))
-                yield packet
+        for packet in filter(lambda packet: packet.size, container.demux(video)):
+            shown = not packet.is_discard and _vp8_shown(video, packet)
+            packets.append(Packet(packet.pts, packet.dts, packet.is_keyframe, shown, packet.size))
+            yield packet
     except av.error.FFmpegError as error:
         raise VideoError(path, f"damaged: reading stops after {len(packets)} packets ({words(error)})") from error
 

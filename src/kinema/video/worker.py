@@ -68,6 +68,9 @@ class Prober:
             raise VideoError(path, f"damaged: {reason}") from error
         finally:
             alarm.cancel()
+            alarm.join()
+        if late.is_set():  # it answered in the last moment, but was ended all the same
+            self.close()
         if isinstance(answer, VideoError):
             raise answer
         return dict(answer)
