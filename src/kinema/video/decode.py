@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import chain, dropwhile
 from typing import Any
 
-import av
 import av.error
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,6 @@ Frames = npt.NDArray[np.uint8]
 # A jump costs about as much as decoding this many frames, so shorter gaps are decoded through.
 _JUMP = 4
 _PLANAR = ("yuv420p", "yuvj420p")
-_ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 
 
 class _Missed(Exception):
@@ -176,8 +174,8 @@ class _Reader:
         if quarters % 2:
             height, width = width, height
         if frame.format.name in _PLANAR:  # scaling planes is twice as fast as scaling to RGB, and as close
-            frame = self.scaler.reformat(frame, width, height, interpolation="BILINEAR", **_ONE_THREAD)
-        small = self.converter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", **_ONE_THREAD)
+            frame = self.scaler.reformat(frame, width, height, interpolation="BILINEAR", threads=1)
+        small = self.converter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", threads=1)
         plane = small.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height]
         picture = rows[:, : 3 * width].reshape(height, width, 3)
