@@ -7,7 +7,7 @@ IEEE TPAMI 2021 (STS), section 3.3.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -35,12 +35,15 @@ def appearance_labels(clip: Tensor, colour: Colour = "vote") -> Tensor:
         int64 [B, 13] = [p_l, c_l, p_s, c_s] for pattern 1, then 2, then 3, then C. 1-based: p up to 16, 4, 8; colours
         1 blue, 2 cyan, 3 magenta, 4 white, 5 black, 6 green, 7 red, 8 yellow.
 
+    Differs from the released code, which takes a wrong slice for the bottom of ring 2 when it looks for exact colours
+    and so counts black pixels from outside the ring; here every region has its own pixels and no others.
+
     Raises:
         RecipeError: S is not a multiple of 8, or an unknown `colour`.
         ValueError: another shape or type.
     """
     _check_clip(clip)
-    if colour not in ("vote", "exact"):
+    if colour not in get_args(Colour):
         raise RecipeError(f"colour '{colour}' is unknown.{suggest(colour, ('vote', 'exact'))}")
     cells = joint_cells(clip.shape[-1], clip.device)
     labels = []

@@ -59,16 +59,18 @@ class _PixelList(NamedTuple):
 
 
 def _modes(codes: Tensor, pixels: _PixelList) -> Tensor:
-    """Most frequent code in each region, the smallest of equals: int32 [T, S * S] to int64 [regions]."""
+    """Most frequent code in each region, the smallest of equals: int32 [T, S * S] to [regions]."""
     keys = codes[:, pixels.number] | (pixels.region << _CODE_BITS)
     ordered = keys.flatten().sort().values  # one dimension: torch sorts that by radix
     position = torch.arange(len(ordered), device=codes.device, dtype=torch.int32)
     fresh = torch.ones_like(ordered, dtype=torch.bool)
     torch.ne(ordered[1:], ordered[:-1], out=fresh[1:])
     run = position - torch.where(fresh, position, 0).cummax(0).values  # 0 at the first of its kind
-    rank = (run.long() << _CODE_BITS) | (_LARGEST_CODE - (ordered & _LARGEST_CODE))
-    best = torch.stack([part.amax() for part in torch.split(rank, [n * len(codes) for n in pixels.lengths])])
-    return _LARGEST_CODE - (best & _LARGEST_CODE)
+    lengths = [n * len(codes) for n in pixels.lengths]
+    modes = []
+    for runs, colours in zip(torch.split(run, lengths), torch.split(ordered & _LARGEST_CODE, lengths), strict=True):
+        modes.append(torch.where(runs == runs.amax(), colours, _LARGEST_CODE).amin())
+    return torch.stack(modes)
 
 
 @lru_cache(maxsize=8)
