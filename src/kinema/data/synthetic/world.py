@@ -25,10 +25,10 @@ Progress = Callable[[int, int], None]
 TEST_SHARE = 0.375
 """Share of the clips, drawn for each by itself, that `split` calls test."""
 
-# One thread each, or the bytes depend on how busy the machine is.
+# A lookahead of its own thread makes the bytes depend on how busy the machine is.
 _QUALITY = {
-    "libx264": {"crf": "20", "preset": "veryfast", "threads": "1"},
-    "mpeg4": {"qscale": "3", "threads": "1"},
+    "libx264": {"crf": "20", "preset": "veryfast", "x264-params": "threads=1:sync-lookahead=0:rc-lookahead=0"},
+    "mpeg4": {"qscale": "3"},
 }
 _GOP = 12
 
@@ -87,6 +87,7 @@ def write_clip(path: Path, clip: SyntheticClip, fps: float) -> None:
         stream: Any = container.add_stream(codec, rate=round(fps), options=_QUALITY[codec])
         stream.height, stream.width = clip.frames.shape[1:3]
         stream.pix_fmt, stream.gop_size = "yuv420p", _GOP
+        stream.codec_context.thread_count = 1
         converter = VideoReformatter()
         for picture in clip.frames:
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
