@@ -35,7 +35,7 @@ from kinema.targets.statistics import appearance_labels, motion_labels, partitio
 from kinema.video import compute_flow, probe, read_frames
 
 FRAMES, HEIGHT, WIDTH, SIZE = 16, 128, 171, 112
-PRESETS = ("dis-medium", "dis-fast", "dis-ultrafast")
+PRESETS = ("dis-medium", "dis-half", "dis-fast", "dis-ultrafast")
 MASKS = [partition(pattern, SIZE).numpy() for pattern in (1, 2, 3)]
 PREWITT = np.array([[1, 0, -1]] * 3, np.float32)  # OpenCV correlates; the labels are defined by a convolution
 

@@ -94,7 +94,7 @@ class STS(Method):
         size: int = 112,
         flip: float = 0.5,
         clips: Literal["windows", "random"] = "windows",
-        flow: str = "dis-fast",
+        flow: str = "dis-half",
         flow_fields: Literal["n-1", "n"] = "n-1",
         orientation: Literal["soft", "hard"] = "soft",
         colour: Literal["vote", "exact"] = "vote",

@@ -73,8 +73,8 @@ class Recipe:
         ema: decay of an exponential moving average of the weights, kept beside them; 0: none.
         seed: of every random number.
         workers: processes that read and prepare; null: chosen from the cores.
-        threads: threads of the network's arithmetic on the CPU; null: the cores that the workers leave free. The bits of
-            the result depend on it.
+        threads: threads of the network's arithmetic on the CPU; null: the cores that the workers leave free. The
+            last bits of the result depend on it.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         sync_bn: share BatchNorm statistics between processes.
         channels_last: lay 3D convolutions out with channels innermost; faster for narrow networks on CPUs and for
