@@ -143,7 +143,10 @@ class STS(Method):
         if self.curriculum:
             path = folder / "curriculum.npy"
             if not path.is_file():
-                np.save(path, score_clips(self, index, workers=workers))
+                # Written aside: a run that is killed here must not find half a file when it goes on.
+                aside = folder / ".curriculum.tmp.npy"
+                np.save(aside, score_clips(self, index, workers=workers))
+                aside.replace(path)
             self.scores = np.load(path)
 
     def order(self, index: Index, epoch: int, seed: int) -> npt.NDArray[np.int64] | None:
@@ -328,7 +331,7 @@ def _switch(option: str, text: str) -> tuple[tuple[int, ...], bool]:
 
 
 def _accuracy(told: Tensor, target: Encoded, valid: Tensor) -> Tensor:
-    """Share of labels that are told exactly, ignored ones left out."""
+    """Share of labels that are told exactly, ignored ones left out; the mean over clips."""
     right = told == torch.cat(tuple(target), 1)
     counts = torch.cat([valid, torch.ones_like(target.appearance, dtype=torch.bool)], 1)
-    return (right & counts).sum() / counts.sum().clamp(min=1)
+    return ((right & counts).sum(1) / counts.sum(1).clamp(min=1)).mean()

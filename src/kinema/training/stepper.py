@@ -14,7 +14,7 @@ from kinema.data.sample import Batch
 from kinema.errors import TrainingDiverged
 from kinema.methods.base import Losses, Method, Phase, batch_size
 from kinema.randomness import key_entropy
-from kinema.training.distributed import sum_over_processes, world_size
+from kinema.training.distributed import rank, sum_over_processes, world_size
 from kinema.training.optimisers import build_optimiser, check_phases, set_lr
 from kinema.training.recipe import Recipe
 
@@ -73,7 +73,7 @@ class Stepper:
                 the caller checks the outcome, to keep the device busy).
         """
         # Dropout and the like draw from the global generators: key them, so that nothing needs storing for a resume.
-        torch.manual_seed(key_entropy(self.recipe.seed, "step", step) & 0x7FFF_FFFF_FFFF_FFFF)
+        torch.manual_seed(key_entropy(self.recipe.seed, "step", step, rank()) & 0x7FFF_FFFF_FFFF_FFFF)
         self.method.before_step(step)
         outcomes = [self._phase(phase, batches, step, lr) for phase in self.method.phases for _ in range(phase.repeat)]
         self.method.after_step(step)
