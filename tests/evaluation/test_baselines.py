@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+import kinema.evaluation.pixels as pixels
 import kinema.evaluation.reading as reading
+from kinema.data.index import per_row
 from kinema.data.manifest import Manifest
+from kinema.data.sample import Clock
 from kinema.errors import RecipeError
 from kinema.evaluation.baselines import calibrated
 from kinema.evaluation.extract import Extraction, extract
@@ -15,9 +18,10 @@ from kinema.evaluation.measure import run_protocol
 from kinema.evaluation.pixels import PIXEL_ARMS, frame_difference, mean_frame, motion_path, pixel_tables
 from kinema.evaluation.protocols import PROTOCOLS
 from kinema.evaluation.splits import make_split
-from kinema.evaluation.supervised import Supervised, supervised_scores
+from kinema.evaluation.supervised import ClipPlanner, Supervised, supervised_scores
 from kinema.metrics import topk_accuracy
-from tests.evaluation.videos import SMALL, MeanColour, untrained_net
+from kinema.randomness import numpy_generator
+from tests.evaluation.videos import SMALL, MeanColour, TinyNet, untrained_net
 
 
 def moving_square(count, *, along):
@@ -49,6 +53,13 @@ def test_the_motion_path_follows_what_moves():
     still = motion_path(np.full((1, 20, 20), 77, np.float32)).reshape(5, 16)
     np.testing.assert_allclose(still[:2], 0.5, atol=1e-6)
     assert not still[4].any()
+
+
+def test_of_long_videos_the_middle_is_taken(ramp, monkeypatch):
+    monkeypatch.setattr(pixels, "LIMIT", 10)
+    manifest = Manifest.from_rows([{"path": ramp.name}], ramp.parent)
+    # Frames 25 to 34 of 60, with the grey level 4 k.
+    np.testing.assert_allclose(pixels.read_pixels(manifest, 0)[:400], 4 * 29.5, atol=1)
 
 
 def test_pixel_tables_are_cached_and_see_brightness_not_colour(colours, tmp_path):
@@ -104,6 +115,16 @@ def test_calibration_uses_only_the_given_rows_in_whole_batches(colours):
     assert torch.equal(red.norm.running_mean, same.norm.running_mean)
 
 
+def test_an_image_network_is_calibrated_on_single_frames(colours):
+    class Still(TinyNet):
+        def forward(self, x, valid=None, taps=()):
+            assert x.ndim == 4
+            return super().forward(x[:, :, None])
+
+    still = Still(replace(SMALL, modality="image"))
+    assert int(calibrated(still, colours, np.arange(4)).norm.num_batches_tracked) == 1
+
+
 def test_calibration_is_cached(colours, tmp_path, monkeypatch):
     net, options = untrained_net(), Extraction(cache=tmp_path)
     first = calibrated(net, colours, np.arange(5), options)
@@ -129,6 +150,20 @@ def test_training_from_scratch_learns_the_colours_and_repeats_itself(colours):
     np.testing.assert_array_equal(scores[0].clip[""], scores[1].clip[""])
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_training_clips_start_and_are_cropped_anywhere_that_fits(colours):
+    rows = per_row(colours)
+    length = len(rows.frames(0))
+    planner = ClipPlanner(replace(SMALL, stride=2), np.arange(21) * 10)
+    samples = [planner.plan(3, rows.take([0, 5, 9, 0]), Clock(0, 0, 0.0), numpy_generator(i)) for i in range(400)]
+    clips = np.array([sample.reads["clip"].indices for sample in samples])
+    assert set(clips[:, 0]) == set(range(length - 6)) and (np.diff(clips, axis=1) == 2).all()
+    corners = np.array([sample.draws["corner"] for sample in samples])
+    assert corners.min(0).tolist() == [0, 0] and corners.max(0).tolist() == [24 - 16, 32 - 16]
+    assert planner.plan(1, rows.take([0, 5]), Clock(0, 0, 0.0), numpy_generator(0)).draws["label"] == 50
+    batch = {"clip": torch.arange(24 * 32).view(1, 1, 1, 24, 32), "corner": torch.tensor([[3, 5]])}
+    assert planner.prepare(batch, torch.Generator())["clip"].flatten()[[0, -1]].tolist() == [3 * 32 + 5, 18 * 32 + 20]
 
 
 def test_training_from_scratch_crops_within_the_frame(colours):

@@ -42,6 +42,12 @@ def test_seeds_are_paired_where_both_arms_have_them():
     assert paired.high - paired.low < mixed.high - mixed.low
 
 
+def test_an_arm_without_those_seeds_meets_each_with_its_mean():
+    same = hits(0.5)
+    found = compare(judged("a", same, same), judged("b", same), MEMBER)
+    assert (found.low, found.difference, found.high) == (0, 0, 0)
+
+
 def test_equal_arms_are_not_distinguishable():
     found = compare(judged("a", hits(0.5)), judged("b", hits(0.5)), MEMBER)
     assert (found.difference, found.p_value, found.verdict) == (0, 1, "not distinguishable")

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from kinema.evaluation.linear_sgd import SGD_PRESETS, fit_linear_sgd
+from kinema.evaluation.linear_sgd import SGD_PRESETS, SGDPreset, fit_linear_sgd
 from kinema.evaluation.logistic import GRID, choose_strength, compare_strengths, fit_logistic, hold_outs
 
 
@@ -94,6 +94,15 @@ def test_gradient_probes_learn_one_hot_labels_and_repeat_themselves(preset):
     assert (weights[0] != weights[2]).any()
     predicted = heads[0](torch.from_numpy(features).flatten(0, 1)).argmax(1).numpy()
     assert (predicted == labels.repeat(5)).all()
+
+
+def test_gradient_probes_have_the_published_settings():
+    published = {
+        "coclr_features": SGDPreset("sgd", 1.0, 1e-3, 100, (60, 80), 0.1, normalise=True),
+        "severe": SGDPreset("adam", 0.01, 0.0, 40, (10, 20, 30), 0.3, 64),
+    }
+    assert published == SGD_PRESETS
+    assert GRID == (1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100)
 
 
 def test_only_the_coclr_probe_ignores_the_length_of_features():

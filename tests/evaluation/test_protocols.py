@@ -5,7 +5,7 @@ import pytest
 
 from kinema.errors import RecipeError
 from kinema.evaluation.measure import group_means, interval, metrics, run_protocol
-from kinema.evaluation.protocols import PROTOCOLS, Scores, protocol
+from kinema.evaluation.protocols import HIT_K, KNN_K, OTHER_K, PROTOCOLS, Scores, protocol
 from kinema.evaluation.splits import Fold, Split
 from kinema.metrics import paired_bootstrap, wilson_interval
 
@@ -146,6 +146,11 @@ def test_intervals_resample_groups_and_use_wilson_for_single_videos():
     assert group_means(hits, member).tolist() == [100, 0, 50]
     assert interval(hits, member) == paired_bootstrap([100, 0, 50], weights=[2, 2, 2], draws=2000)[1:]
     assert interval(hits, np.arange(6)) == pytest.approx([100 * x for x in wilson_interval(3, 6)[1:]])
+
+
+def test_published_numbers_of_neighbours():
+    assert (KNN_K, OTHER_K, HIT_K) == (20, (1, 5, 10, 100, 200), (1, 5, 10, 20, 50))
+    assert PROTOCOLS["knn"].card["temperature"] == 0.07
 
 
 def test_protocol_names():

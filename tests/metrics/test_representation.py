@@ -22,6 +22,7 @@ def test_collapsed_features_are_seen_by_both():
 def test_effective_rank_of_known_singular_values():
     share = np.array([0.5, 0.25, 0.25])
     assert effective_rank(np.diag(share * 8)) == pytest.approx(2**1.5)
+    assert effective_rank(np.diag(share * 1e-3)) == pytest.approx(2**1.5)
 
 
 def test_feature_std_of_a_hand_case_ignores_length():

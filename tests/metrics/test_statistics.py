@@ -28,6 +28,7 @@ def test_sign_flip_of_many_groups_is_drawn_reproducibly_and_near_the_exact_value
     assert drawn == pytest.approx(exact, abs=0.01)
     assert drawn == sign_flip_test(np.concatenate([values, [0.0]]), seed=4)
     assert sign_flip_test(np.ones(40), draws=999) == 1 / 1000
+    assert sign_flip_test(np.zeros(40), draws=999) == 1
 
 
 def test_bootstrap_estimate_is_the_weighted_mean_and_the_call_is_repeatable():

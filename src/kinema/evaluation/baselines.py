@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from kinema.data.manifest import Manifest
 from kinema.evaluation.extract import Extraction, encoder_digest, frozen
-from kinema.evaluation.reading import ClipReader, read_rows
+from kinema.evaluation.reading import ClipReader, read_rows, shown
 from kinema.evaluation.rows import pack, unpack
 from kinema.evaluation.views import view_preset
 from kinema.modules.encoder import Encoder
@@ -77,8 +77,7 @@ def _estimate(encoder: Encoder, layers: Iterable[_BatchNorm], batches: Iterable[
             layer.momentum = None
             layer.train()
         for clips in batches:
-            values = encoder.input.normalise(clips.to(device))
-            encoder(values.squeeze(2) if encoder.input.modality == "image" else values)
+            encoder(shown(encoder.input, clips.to(device)))
     for layer, momentum in momenta:
         layer.momentum = momentum
 

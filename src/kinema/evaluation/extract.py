@@ -19,7 +19,7 @@ from torch.nn.functional import max_pool3d
 
 from kinema.data.manifest import Manifest
 from kinema.errors import RecipeError
-from kinema.evaluation.reading import ClipReader, RowRead, read_rows, refuse
+from kinema.evaluation.reading import ClipReader, RowRead, read_rows, refuse, shown
 from kinema.evaluation.rows import pack, unpack
 from kinema.evaluation.views import view_preset
 from kinema.modules.encoder import Encoder, EncoderInput
@@ -215,12 +215,10 @@ def _encode(encoder: Encoder, videos: Sequence[Tensor], options: Extraction) -> 
 
 
 def _forward(encoder: Encoder, clips: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-    if encoder.input.modality == "image":
-        clips = clips.squeeze(2)
     stages = [name for name in taps if name != "map"]
     if not set(stages) <= set(encoder.taps):
         raise RecipeError(f"the encoder has no tap '{stages[0]}'; it has: {', '.join(encoder.taps) or 'none'}, map")
-    features = encoder(encoder.input.normalise(clips), taps=stages)
+    features = encoder(shown(encoder.input, clips), taps=stages)
     maps = {"map": features.map, **features.extra}
     return {"": features.pooled.float().cpu()} | {name: _reduce(name, maps.get(name)) for name in taps}
 

@@ -107,7 +107,7 @@ def _read(manifest: Manifest, workers: int, progress: Progress | None) -> Featur
             values.append(read.values.numpy())
         if progress is not None:
             progress(done, len(manifest))
-    pooled = np.stack(values)[:, None] if values else np.zeros((0, 1, 2 * SIDE * SIDE + 5 * PATH_POINTS), np.float32)
+    pooled = np.stack(values)[:, None] if values else np.zeros((0, 1, 0), np.float32)
     return FeatureTable(np.array(rows, np.int64), pooled, skipped=tuple(skipped))
 
 

@@ -81,6 +81,16 @@ def row_frames(manifest: Manifest, row: int, rate: float | None) -> npt.NDArray[
     return Index(manifest, np.array([row]), np.array([start]), np.array([end])).frames(0, rate=rate)
 
 
+def clip_frames(network: EncoderInput) -> int:
+    """Frames of one clip: the network's own number, or one for an encoder of images."""
+    return network.frames if network.modality == "video" else 1
+
+
+def shown(network: EncoderInput, clips: Tensor) -> Tensor:
+    """uint8 clips [B, 3, T, h, w] as the network wants them: normalised, and without the time axis for images."""
+    return network.normalise(clips.squeeze(2) if network.modality == "image" else clips)
+
+
 @dataclass(frozen=True)
 class ClipReader:
     """Reads all views of a row with one decode: uint8 RGB [views, 3, T, h, w], clips in order, their crops inside."""
@@ -98,7 +108,7 @@ class ClipReader:
         """The views of one row."""
         info = manifest.video(row)
         inside = row_frames(manifest, row, self.network.rate)
-        frames = self.network.frames if self.network.modality == "video" else 1
+        frames = clip_frames(self.network)
         clips = inside[clip_indices(self.preset, len(inside), frames=frames, stride=self.network.stride)]
         plan = geometry(self.preset, self.network, height=info.height, width=info.width)
         union, positions = np.unique(clips, return_inverse=True)

@@ -20,6 +20,7 @@ from kinema.data.sample import Batch, Clock, Frames, Sample
 from kinema.errors import DataError, RecipeError
 from kinema.evaluation.extract import Extraction, extract
 from kinema.evaluation.protocols import Scores
+from kinema.evaluation.reading import clip_frames, shown
 from kinema.evaluation.splits import Split
 from kinema.metrics import softmax
 from kinema.modules.encoder import Encoder, EncoderInput
@@ -43,23 +44,25 @@ class Supervised:
 
 
 @dataclass(frozen=True)
-class _ClipPlanner:
-    """One random clip of a training video with its label, cropped at random."""
+class ClipPlanner:
+    """One random clip of a training video with its label (class number of each manifest row), cropped at random."""
 
     network: EncoderInput
     labels: npt.NDArray[np.int64]
 
     def plan(self, i: int, index: Index, clock: Clock, rng: np.random.Generator) -> Sample:
+        """Any start that fits is as likely; a video that is too short repeats its last frame."""
         inside = index.frames(i, rate=self.network.rate)
-        span = (self.network.frames - 1) * self.network.stride + 1
-        start = rng.integers(max(1, len(inside) - span + 1))
-        wanted = np.minimum(start + self.network.stride * np.arange(self.network.frames), len(inside) - 1)
+        steps = self.network.stride * np.arange(clip_frames(self.network))
+        start = rng.integers(max(1, len(inside) - steps[-1]))
+        wanted = np.minimum(start + steps, len(inside) - 1)
         spare = np.subtract(self.network.resize, self.network.size)
         draws = {"corner": rng.integers(spare + 1), "label": self.labels[int(index.rows[i])]}
         read = Frames(int(index.rows[i]), inside[wanted], self.network.resize)
         return Sample({"clip": read}, {name: np.asarray(value) for name, value in draws.items()})
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Cut the crops."""
         clips, corners = cast(Tensor, batch["clip"]), cast(Tensor, batch["corner"])
         height, width = self.network.size
         cropped = [c[..., y : y + height, x : x + width] for c, (y, x) in zip(clips, corners.tolist(), strict=True)]
@@ -102,12 +105,12 @@ def _train(
     requests = list(_requests(len(index), how, seed))
     optimiser = torch.optim.AdamW([*network.parameters(), *head.parameters()], how.lr, weight_decay=how.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, len(requests))
-    planner = _ClipPlanner(network.input, split.labels)
+    planner = ClipPlanner(network.input, split.labels)
     for delivery in deliver(planner, index, requests, seed=seed, workers=reading.workers):
         if delivery.failures or delivery.batch is None:
             raise DataError(f"{delivery.failures[0].path}: {delivery.failures[0].reason}")
         clips, labels = cast(Tensor, delivery.batch["clip"]), cast(Tensor, delivery.batch["label"])
-        logits = head(network(network.input.normalise(clips.to(reading.device))).pooled)
+        logits = head(network(shown(network.input, clips.to(reading.device))).pooled)
         optimiser.zero_grad()
         cross_entropy(logits, labels.to(reading.device)).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
