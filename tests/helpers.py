@@ -1,10 +1,12 @@
 """What several tests share: tiny videos of moving textures, a plain method, tiny recipes, and looks at run folders."""
 
 import json
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -13,7 +15,9 @@ from kinema.data.scan import scan
 from kinema.methods.base import Method
 from kinema.modules.encoder import Encoder, EncoderInput, Features, Products
 from kinema.training.checkpoint import checkpoints, load_tensors
+from kinema.training.loop import pretrain
 from kinema.training.recipe import load_recipe
+from kinema.training.stepper import Stepper
 
 HEIGHT, WIDTH, RATE, FRAMES = 48, 64, 10, 40
 """Of every tiny video."""
@@ -179,3 +183,50 @@ def assert_same_run(first, second):
     assert checkpoints(Path(first))[-1].name == checkpoints(Path(second))[-1].name
     assert_same_bits(final_weights(first), final_weights(second))
     assert_same_bits(training_state(first), training_state(second))
+
+
+def assert_same_journal(first, second):
+    """The same steps and looks, each once and in order, with the same numbers; only times may differ."""
+    for event in ("step", "health", "validation", "quarantine", "end"):
+        timeless = [
+            [
+                {
+                    key: value
+                    for key, value in record.items()
+                    if key not in ("clips_per_second", "wait_share", "seconds")
+                }
+                for record in journal(run, event)
+            ]
+            for run in (first, second)
+        ]
+        assert timeless[0] == timeless[1]
+
+
+class Stop(Exception):
+    """Stands for whatever ends a process."""
+
+
+@contextmanager
+def stopping_after(monkeypatch, steps):
+    """Let `steps` steps be done in this process; the next one does not begin."""
+    original = Stepper.step
+    done = []
+
+    def step(self, *arguments):
+        if len(done) == steps:
+            raise Stop
+        done.append(None)
+        return original(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stepper, "step", step)
+        with pytest.raises(Stop):
+            yield
+
+
+def stopped_and_resumed(monkeypatch, recipe, manifest, folder, moments):
+    """Run, stopped after so many steps each time, until the end."""
+    for steps in moments:
+        with stopping_after(monkeypatch, steps):
+            pretrain(recipe, manifest, folder, resume=True, quiet=True)
+    return pretrain(recipe, manifest, folder, resume=True, quiet=True)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from kinema.data import reading
 from kinema.data.manifest import Manifest
@@ -131,10 +132,24 @@ def test_columns_of_unequal_length_become_ragged(cached):
     assert tensor(batch, "row").tolist() == [[0], [1]]
 
 
+def test_clips_of_unequal_length_become_ragged(tiny_videos):
+    reads = [Frames(0, np.arange(length), (16, 24)) for length in (2, 5)]
+    samples = [execute(Sample({"clip": read}, {}), tiny_videos) for read in reads]
+    ragged = collate(samples)["clip"].to("cpu")
+    assert isinstance(ragged, Ragged) and ragged.axis == 1
+    assert ragged.values.shape == (2, 3, 5, 16, 24) and ragged.values.dtype == torch.uint8
+    assert ragged.lengths.tolist() == [2, 5]
+    assert ragged.valid.tolist() == [[True, True, False, False, False], [True] * 5]
+    for position, sample in enumerate(samples):
+        length = sample["clip"].shape[1]
+        assert np.array_equal(ragged.values[position, :, :length].numpy(), sample["clip"])
+        assert not ragged.values[position, :, length:].any()
+
+
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        ({"x": np.zeros((2, 3))}, {"x": np.zeros((2, 4))}, "'x' cannot be batched"),
+        ({"x": np.zeros((2, 3))}, {"x": np.zeros((3, 4))}, "'x' cannot be batched"),
         ({"x": np.zeros(2)}, {"x": np.zeros((2, 4))}, "'x' cannot be batched"),
         ({"x": np.zeros(2)}, {"y": np.zeros(2)}, "samples of one batch differ"),
     ],

@@ -105,6 +105,7 @@ def free_port():
 PRETRAINED = {
     "plain": (PLAIN, {**SGD, "epochs": 2}, 1e-4),
     "plain, more": (PLAIN, {**SGD, "accumulate": 3, "ema": 0.5, "precision": "bf16", "validation": 0.3}, 0.05),
+    "phases": ("tests.methods.test_contract:Adversarial", {**SGD, "noise": 0.0}, 1e-4),
     "sts": ("sts", {**SGD, "optimiser.lr": 1e-4, "batch": 10, "health": 1.0, "curriculum": 1, "workers": 1}, 0.05),
 }
 """Whole runs: the method, its overrides, and how close they must come in float32 or less."""
@@ -122,7 +123,7 @@ def worker(number, folder, port):
     assert not dist.is_initialized()
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=number, world_size=2)
     results = {"before": collectives()}
-    for name in ("plain, more", "sts"):
+    for name in ("plain, more", "phases", "sts"):
         method, overrides, _ = PRETRAINED[name]
         pretrain(tiny_recipe(method, **overrides), manifest, folder / "two" / name, quiet=True)
     for name, batch in {"broken": 6, "skipped": 2}.items():

@@ -328,7 +328,9 @@ def test_dropout_is_keyed_by_the_step(tiny_videos, tmp_path):
 
 def test_a_missing_column_stops_before_anything_is_written_or_trained(tiny_videos, tmp_path):
     class_name = f"{__name__}:Listener"
-    with pytest.raises(DataError, match=f"method '{class_name}' needs column 'audio', which the manifest in .* lacks"):
+    with pytest.raises(
+        DataError, match=f"method '{class_name}' needs the column 'audio', which the manifest in .* lacks"
+    ):
         pretrain(replace(plain_recipe(), method=class_name), tiny_videos, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 

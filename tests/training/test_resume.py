@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,28 +17,21 @@ from kinema.errors import DataError, RecipeError
 from kinema.randomness import numpy_generator
 from kinema.training.checkpoint import checkpoints, load_tensors
 from kinema.training.loop import pretrain
-from kinema.training.stepper import Stepper
-from tests.helpers import PLAIN, assert_same_bits, assert_same_run, damage, final_weights, journal, tiny_recipe
+from tests.helpers import (
+    PLAIN,
+    assert_same_bits,
+    assert_same_journal,
+    assert_same_run,
+    damage,
+    final_weights,
+    journal,
+    stopped_and_resumed,
+    stopping_after,
+    tiny_recipe,
+)
 
 WHOLE = {"optimiser.name": "adamw", "ema": 0.9, "validation": 0.3, "health": 1.0, "batch": 4}
 """Everything that has a state: two moments, averages, BatchNorm; and looks in between."""
-
-
-def assert_same_journal(first, second):
-    """The same steps and looks, each once and in order, with the same numbers; only times may differ."""
-    for event in ("step", "health", "validation", "quarantine", "end"):
-        timeless = [
-            [
-                {
-                    key: value
-                    for key, value in record.items()
-                    if key not in ("clips_per_second", "wait_share", "seconds")
-                }
-                for record in journal(run, event)
-            ]
-            for run in (first, second)
-        ]
-        assert timeless[0] == timeless[1]
 
 
 def command_line(recipe_file, data, out, *overrides):
@@ -122,36 +114,6 @@ def leave_rubbish(run):
     (half / "model.safetensors").write_bytes(b"half")
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"event": "step", "ste')
-
-
-class Stop(Exception):
-    """Stands for whatever ends a process."""
-
-
-@contextmanager
-def stopping_after(monkeypatch, steps):
-    """Let `steps` steps be done in this process; the next one does not begin."""
-    original = Stepper.step
-    done = []
-
-    def step(self, *arguments):
-        if len(done) == steps:
-            raise Stop
-        done.append(None)
-        return original(self, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", step)
-        with pytest.raises(Stop):
-            yield
-
-
-def stopped_and_resumed(monkeypatch, recipe, manifest, folder, moments):
-    """Run, stopped after so many steps each time, until the end."""
-    for steps in moments:
-        with stopping_after(monkeypatch, steps):
-            pretrain(recipe, manifest, folder, resume=True, quiet=True)
-    return pretrain(recipe, manifest, folder, resume=True, quiet=True)
 
 
 PLAIN_RECIPES = {

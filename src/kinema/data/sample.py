@@ -82,21 +82,26 @@ class Sample(NamedTuple):
 
 @dataclass
 class Ragged:
-    """Arrays of unequal length: `values` are padded with zeros to [B, longest, ...], `lengths` is int64 [B]."""
+    """Arrays of unequal length: `values` are padded with zeros to the longest, `lengths` is int64 [B].
+
+    `axis` of a sample is the one that differs, axis + 1 of `values`: 0 for rows, giving [B, longest, ...]; 1 for clips,
+    giving [B, 3, longest, height, width].
+    """
 
     values: Tensor
     lengths: Tensor
+    axis: int = 0
 
     @property
     def valid(self) -> Tensor:
         """Bool [B, longest]: True where a value is real."""
-        return torch.arange(self.values.shape[1], device=self.values.device) < self.lengths[:, None]
+        longest = self.values.shape[self.axis + 1]
+        return torch.arange(longest, device=self.values.device) < self.lengths[:, None]
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Ragged:
         """The same values on `device`."""
-        return Ragged(
-            self.values.to(device, non_blocking=non_blocking), self.lengths.to(device, non_blocking=non_blocking)
-        )
+        values = self.values.to(device, non_blocking=non_blocking)
+        return Ragged(values, self.lengths.to(device, non_blocking=non_blocking), self.axis)
 
 
 Batch = dict[str, Tensor | Ragged]
@@ -116,10 +121,10 @@ def tensor(batch: Batch, name: str) -> Tensor:
 
 
 def collate(samples: Sequence[Mapping[str, Array]]) -> Batch:
-    """Stack what is equal in shape; make Ragged what differs along its first axis.
+    """Stack what is equal in shape; make Ragged what differs along one axis.
 
     Raises:
-        ValueError: when two samples have different names, or differ in rank or in another axis than the first.
+        ValueError: when two samples have different names, or differ in rank or along more than one axis.
     """
     names = samples[0].keys()
     for sample in samples[1:]:
@@ -129,12 +134,14 @@ def collate(samples: Sequence[Mapping[str, Array]]) -> Batch:
 
 
 def _join(name: str, arrays: list[Array]) -> Tensor | Ragged:
-    if len({array.shape for array in arrays}) == 1:
+    shapes = sorted({array.shape for array in arrays})
+    if len(shapes) == 1:
         return torch.from_numpy(np.stack(arrays))
-    if len({array.shape[1:] for array in arrays if array.ndim}) != 1 or not all(array.ndim for array in arrays):
-        raise ValueError(f"'{name}' cannot be batched: shapes {sorted({array.shape for array in arrays})}")
-    lengths = [len(array) for array in arrays]
-    values = np.zeros((len(arrays), max(lengths), *arrays[0].shape[1:]), arrays[0].dtype)
+    differing = [axis for axis, sizes in enumerate(zip(*shapes, strict=False)) if len(set(sizes)) > 1]
+    if len({len(shape) for shape in shapes}) != 1 or len(differing) != 1:
+        raise ValueError(f"'{name}' cannot be batched: shapes {shapes}")
+    values = np.zeros((len(arrays), *np.max(shapes, axis=0)), arrays[0].dtype)
     for position, array in enumerate(arrays):
-        values[position, : len(array)] = array
-    return Ragged(torch.from_numpy(values), torch.tensor(lengths))
+        values[position][tuple(slice(size) for size in array.shape)] = array
+    lengths = torch.tensor([array.shape[differing[0]] for array in arrays])
+    return Ragged(torch.from_numpy(values), lengths, differing[0])

@@ -160,7 +160,7 @@ class Run:
         """
         encoders = self.products().encoders
         if name not in encoders:
-            raise RecipeError(f"{self.folder}: no encoder '{name}'; this method yields {', '.join(encoders)}")
+            raise RecipeError(f"{self.folder}: no encoder '{name}'; this method yields {', '.join(encoders) or 'none'}")
         return encoders[name].eval()
 
     def untrained(self) -> Method:
