@@ -85,6 +85,16 @@ def test_predictions_give_the_numbers_again(results):
     assert stored["trained/retrieval:benchmark/0"].tolist() == [1] * 21
 
 
+def test_segments_of_one_file_have_names_of_their_own(ramp):
+    rows = [
+        {"path": ramp.name, "start": k * 0.4, "end": (k + 1) * 0.4, "label": "ab"[k > 2], "group": k} for k in range(6)
+    ]
+    found = evaluate(
+        {"e": MeanColour()}, Manifest.from_rows(rows, ramp.parent), EvaluationSettings(("knn",), pixels=False)
+    )
+    assert found.predictions["ids"][1] == "ramp.mkv 0.4 0.8" and len(set(found.predictions["ids"])) == 6
+
+
 def test_two_runs_give_identical_files(colours, tmp_path):
     net = untrained_net()
     settings = EvaluationSettings(protocols=("knn", "linear", "retrieval:vcop"), group="scene")

@@ -29,8 +29,9 @@ def exposure(manifest: Manifest, tested: Iterable[int], pretraining: Manifest | 
     if pretraining is None:
         return Exposure("unknown", 0, "no pre-training manifest was given")
     hashed = _hashed(manifest) and _hashed(pretraining)
-    seen = {identity for row in range(len(pretraining)) for identity in _identities(pretraining, row, hashed=hashed)}
-    overlap = sum(1 for row in tested if _identities(manifest, row, hashed=hashed) & seen)
+    ours, theirs = (_identities(table, hashed=hashed) for table in (manifest, pretraining))
+    seen = set().union(*theirs)
+    overlap = sum(1 for row in tested if ours[row] & seen)
     compared = "content hash" if hashed else "path, or name and size"
     return Exposure("transductive" if overlap else "inductive", overlap, compared)
 
@@ -39,10 +40,15 @@ def _hashed(manifest: Manifest) -> bool:
     return "hash" in manifest.columns and all(manifest.column("hash"))
 
 
-def _identities(manifest: Manifest, row: int, *, hashed: bool) -> set[Identity]:
+def _identities(manifest: Manifest, *, hashed: bool) -> list[set[Identity]]:
+    """For every row, what it shares with another row of the same file."""
     if hashed:
-        return {("hash", str(manifest.row(row)["hash"]))}
-    path = manifest.path(row)
-    size = manifest.row(row).get("bytes") or (path.stat().st_size if path.exists() else None)
-    places: set[Identity] = {("path", str(path.resolve()))}
-    return places if size is None else places | {("file", path.name, str(size))}
+        return [{("hash", str(value))} for value in manifest.column("hash")]
+    sizes = manifest.column("bytes") if "bytes" in manifest.columns else [None] * len(manifest)
+    found = []
+    for row, stated in enumerate(sizes):
+        path = manifest.path(row)
+        size = stated or (path.stat().st_size if path.exists() else None)
+        places: set[Identity] = {("path", str(path.resolve()))}
+        found.append(places if size is None else places | {("file", path.name, str(size))})
+    return found

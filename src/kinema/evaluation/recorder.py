@@ -69,7 +69,7 @@ class Recorder:
         """Everything collected, with the comparisons."""
         labels = self.split.labels[self.tested]
         common: dict[str, npt.NDArray[np.generic]] = {
-            "ids": np.array([self._name(row) for row in self.tested.tolist()]),
+            "ids": np.array(self._names())[self.tested],
             "labels": labels,
             "classes": np.array(self.split.classes),
             "groups": self.groups[self.member],
@@ -127,10 +127,10 @@ class Recorder:
             found += [self._judged[name, kind]] if (name, kind) in self._judged else []
         return found
 
-    def _name(self, row: int) -> str:
-        cells = self.manifest.row(row)
-        bounds = [str(cells[name]) for name in ("start", "end") if cells.get(name) is not None]
-        return " ".join([str(cells["path"]), *bounds])
+    def _names(self) -> list[str]:
+        """Unique names of all rows: the path as the manifest has it, and the bounds of a segment."""
+        columns = [self.manifest.column(name) for name in ("path", "start", "end") if name in self.manifest.columns]
+        return [" ".join(str(cell) for cell in cells if cell is not None) for cells in zip(*columns, strict=True)]
 
 
 def _merged(choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
