@@ -56,7 +56,7 @@ def _outside(name: str) -> type[Method]:
     module_name, _, class_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise RecipeError(
             f"the method '{name}' cannot be imported: {error}. The module must be on the Python path: "
             "install its package, or run with PYTHONPATH=folder."
