@@ -28,6 +28,7 @@ def survey(path):
         os._exit(139)
     if "hang" in name:
         time.sleep(60)
+        open(path + ".slept", "w").close()
     if "odd" in name:
         raise ZeroDivisionError("division by zero")
     return probe(path)
@@ -160,9 +161,11 @@ def test_an_interrupted_scan_ends_at_once(tree, monkeypatch):
     def interrupt(done, count):
         raise KeyboardInterrupt
 
+    folder = tree("1.mp4", *(f"hang{n}.mp4" for n in range(5)))
     with pytest.raises(KeyboardInterrupt):
-        scan(tree("1.mp4", *(f"hang{n}.mp4" for n in range(5))), workers=2, time_limit=50, progress=interrupt)
+        scan(folder, workers=2, time_limit=500, progress=interrupt)
     assert threading.active_count() == before
+    assert not list(folder.glob("*.slept"))
 
 
 def test_a_list_keeps_its_columns_and_segments(tree, tmp_path):

@@ -21,6 +21,7 @@ FILES = {
     "gop12-b.flv": ("libx264", {"gop": 12, "b_frames": 3}),
     "gop12-b.ts": ("libx264", {"gop": 12, "b_frames": 3}),
     "gop12-b.avi": ("libx264", {"gop": 12, "b_frames": 3}),
+    "open-gop.avi": ("libx264", {"options": OPEN_GOP}),
     "gop12-b.h264": ("libx264", {"gop": 12, "b_frames": 3}),
     "mpeg4.avi": ("mpeg4", {"gop": 12}),
     "mpeg4-b.avi": ("mpeg4", {"gop": 12, "b_frames": 2}),
@@ -31,6 +32,7 @@ FILES = {
     "vp9.webm": ("libvpx-vp9", {"gop": 12, "options": {"lag-in-frames": "16", "auto-alt-ref": "1"}}),
     "wmv2.wmv": ("wmv2", {"gop": 12}),
 }
+STARTS_ONLY = ("gop250-b.mp4", "gop12-b.h264", "mpeg1-b.mpg")  # one keyframe, no times, no times that can be trusted
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -44,6 +46,15 @@ def test_every_frame_is_the_one_asked_for(numbered, name):
         wanted = rng.integers(0, 60, count)
         assert numbers_in(read_frames(info, wanted)) == wanted.tolist()
     assert numbers_in(read_frames(info, [59])) == [59]
+    assert (len(info.keyframes) >= 5) == (name not in STARTS_ONLY)
+
+
+def test_frames_that_the_index_does_not_know_are_passed_over(numbered):
+    """As after a jump into a file of which some frames are hidden from the start only."""
+    info = probe(numbered("gop12-b.mp4", 60, gop=12, b_frames=3))
+    known = info.pts[np.r_[0:13, 14:60:2]]
+    half = replace(info, pts=known, keyframes=info.keyframes[:2], seek_stamps=info.seek_stamps[:2])
+    assert numbers_in(read_frames(half, [3, 13, 14, 20])) == [3, 14, 16, 28]
 
 
 def full_decode(info, size):
@@ -90,6 +101,11 @@ def full_size_mean(frames, size):
     step = frames.shape[1] // size[0], frames.shape[2] // size[1]
     cut = frames[:, : step[0] * size[0], : step[1] * size[1]]
     return cut.reshape(len(cut), size[0], step[0], size[1], step[1], 3).mean((2, 4))
+
+
+def test_program_streams_with_a_time_per_frame_can_be_entered(shared_data):
+    info = probe(sorted(shared_data.glob("grid_av_speech/*.mpg"))[0])
+    assert len(info.keyframes) == 7
 
 
 def test_order_repetition_and_emptiness(numbered):

@@ -7,11 +7,13 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from kinema.errors import VideoError
+from kinema.video.decode import read_frames
 from kinema.video.info import VideoInfo
 from kinema.video.probe import content_hash, probe
-from tests.video.rendering import HEIGHT, WIDTH, remux, write_numbered
+from tests.video.rendering import HEIGHT, WIDTH, numbers_in, remux, write_numbered
 
 # Files of which files.csv tells another count: it was made with the first track, not with the one that players show.
 OTHER_TRACK = {"nasa_13013.mp4": 390}
@@ -128,8 +130,10 @@ def test_frames_hidden_by_an_edit_list_are_left_out(shared_data):
 
 
 def test_hidden_vp8_frames_are_left_out(numbered, tmp_path):
+    """Also between the stretches that are decoded as a check."""
+
     def hide(number, packet):
-        if number not in (5, 9):
+        if number not in (20, 30):
             return packet
         data = bytearray(bytes(packet))
         data[0] &= ~0x10  # show_frame
@@ -137,10 +141,44 @@ def test_hidden_vp8_frames_are_left_out(numbered, tmp_path):
         changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
         return changed
 
-    path = remux(numbered("vp8.webm", codec="libvpx"), tmp_path / "hidden.webm", hide)
+    path = remux(numbered("vp8.webm", 60, "libvpx"), tmp_path / "hidden.webm", hide)
     info = probe(path)
-    assert info.frames == 38
-    assert info.times.tolist() == pytest.approx([k / 25 for k in range(40) if k not in (5, 9)])
+    assert info.times == pytest.approx([k / 25 for k in range(60) if k not in (20, 30)])
+    assert numbers_in(read_frames(info, [20, 28, 29, 57])) == [21, 29, 31, 59]
+
+
+def test_a_cut_in_the_middle_by_an_edit_list(numbered, tmp_path):
+    """Frames 18 to 40 are stored but not shown, and decoding still needs some of them."""
+    path = cut_out(numbered("cut.mov", 60, gop=12, b_frames=2), tmp_path / "cut.mov", 18, 41)
+    info = probe(path)
+    kept = [*range(18), *range(41, 60)]
+    with av.open(str(path)) as container:
+        assert info.pts.tolist() == [frame.pts for frame in container.decode(video=0)]
+    assert info.duration == pytest.approx(len(kept) / 25, abs=0.05)
+    assert numbers_in(read_frames(info, np.arange(len(kept)))) == kept
+    for wanted in ([17, 18], [18], [25], [36, 2]):
+        assert numbers_in(read_frames(info, wanted)) == [kept[index] for index in wanted]
+
+
+def cut_out(source, target, first, stop):
+    """Rewrite the one-entry edit list of a QuickTime file to leave out the frames `first` to `stop` - 1, of 1/25 s."""
+    data = bytearray(source.read_bytes())
+    at = data.index(b"elst") - 4
+    size, duration, start = (int.from_bytes(data[at + o : at + o + 4]) for o in (0, 16, 20))
+    with av.open(str(source)) as container:
+        tick = int(container.streams.video[0].time_base.denominator / 25)
+    frame = 40  # in the movie's own ticks of 1/1000 s
+    assert (size, duration) == (28, 60 * frame)
+    entries = [(first * frame, start), ((60 - stop) * frame, start + stop * tick)]
+    data[at + 12 : at + size] = b"".join(
+        value.to_bytes(4) for length, begin in entries for value in (length, begin, 1 << 16)
+    )
+    data[at + 12 : at + 12] = (2).to_bytes(4)
+    for box in (b"elst", b"edts", b"trak", b"moov"):
+        place = data.index(box) - 4
+        data[place : place + 4] = (int.from_bytes(data[place : place + 4]) + 12).to_bytes(4)
+    target.write_bytes(bytes(data))
+    return target
 
 
 def test_frames_before_the_first_keyframe_are_left_out(numbered, tmp_path):
@@ -190,11 +228,19 @@ def test_a_truncated_file_is_read_up_to_the_cut(numbered, tmp_path):
     assert 20 < found.frames < 60
 
 
-def test_a_playlist_in_disguise_opens_nothing_else(numbered, tmp_path):
-    inner = numbered("plain.mp4")
-    path = tmp_path / "list.mp4"
-    path.write_text(f"ffconcat version 1.0\nfile '{inner}'\n")
-    assert isinstance(outcome(path), str)
+def test_the_cover_of_a_sound_file_is_no_video(tmp_path):
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        sound, cover = container.add_stream("aac", rate=44100), container.add_stream("png", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "rgb24"
+        cover.disposition = Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")))
+        for number in range(8):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            samples.sample_rate, samples.pts = 44100, number * 1024
+            container.mux(sound.encode(samples))
+        container.mux(sound.encode())
+    assert outcome(path) == "no video track (audio only)"
 
 
 @pytest.fixture

@@ -13,8 +13,6 @@ from av.stream import Disposition
 
 from kinema.errors import VideoError
 
-# Nothing but the named file may be opened: playlists in disguise must not reach the network or other files.
-_OPEN_OPTIONS = {"protocol_whitelist": "file"}
 _NO_PICTURES = {"skip_loop_filter": "all", "skip_idct": "all"}
 
 
@@ -32,7 +30,7 @@ def open_video(path: Path, stream: int | None = None, *, pictures: bool = True) 
     """
     av.logging.set_level(None)  # damaged files are reported by exceptions, not by lines on stderr
     try:
-        container = av.open(str(path.absolute()), options=_OPEN_OPTIONS)
+        container = av.open(str(path.absolute()))
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(path, _why_not_opened(path, error)) from error
     with container:

@@ -155,8 +155,8 @@ class _Reader:
         for frame in frames:
             if frame.pts is None or frame.pts < start:
                 continue
-            if not (arrived or (frame.pts == start and frame.key_frame)):
-                raise NotFound
+            if not (arrived or frame.key_frame):
+                raise NotFound  # the keyframe is none: what follows would be smeared
             arrived = True
             index = int(np.searchsorted(pts, frame.pts))
             if index < len(pts) and pts[index] == frame.pts:
