@@ -25,7 +25,15 @@ HEIGHT, WIDTH, RATE, FRAMES = 48, 64, 10, 40
 CLIP, SIZE = 8, 32
 """Frames and crop of the tiny networks: five windows per tiny video."""
 
-TINY_STS = {"frames": CLIP, "stride": 1, "size": SIZE, "resize": [32, 40], "backbone": "r3d", "width": 4}
+TINY_STS = {
+    "frames": CLIP,
+    "stride": 1,
+    "size": SIZE,
+    "resize": [32, 40],
+    "backbone": "r3d",
+    "width": 4,
+    "flow": "dis-fast",
+}
 """Options of a tiny STS."""
 
 DIRECTIONS = {"right": (0, 2), "left": (0, -2), "down": (2, 0), "up": (-2, 0)}

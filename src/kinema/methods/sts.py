@@ -37,6 +37,7 @@ from kinema.targets.statistics import (
     curriculum_score,
     motion_labels,
     motion_statistics,
+    partition,
     to_2d,
 )
 from kinema.video.flow import decode_flow
@@ -125,7 +126,11 @@ class STS(Method):
             pixels.scale,
             pixels.channels,
         )
-        centre_crop(self.input.resize, self.input.size)  # refuses a crop that does not fit, before anything is read
+        # Refuse now what would fail when the first clip is read.
+        centre_crop(self.input.resize, self.input.size)
+        partition(1, size)
+        if frames < 2:
+            raise RecipeError(f"frames={frames}: motion needs at least two frames")
         trunk = build_backbone(backbone, width=width)
         self.encoder = ConvEncoder(trunk, self.input)
         self.outputs = self._output_sizes()
@@ -182,7 +187,7 @@ class STS(Method):
         # A video shorter than a clip shows its last frame again; the repeated frames have no flow.
         chosen = available[np.minimum(positions, len(available) - 1)]
         if self.extra_flow and positions[-1] >= len(available):
-            chosen[-1] = min(chosen[-2] + self.input.stride, index.video(i).frames - 1)
+            chosen[-1] = min(2 * chosen[-2] - chosen[-3], index.video(i).frames - 1)
         top, left, flip = view
         reads: dict[str, Read] = {
             "video": Frames(int(index.rows[i]), chosen, self.input.resize),
