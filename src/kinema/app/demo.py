@@ -21,6 +21,8 @@ from kinema.training.recipe import Recipe, load_recipe
 
 SYNTHETIC_CLIPS = 320
 PROBE_STEPS = 4
+VIEWS = "uniform4"
+"""Four clips per video, where the field takes ten: the demo is short."""
 
 
 def demo(out: Path, *, data: Path | None = None, minutes: float = 2.0) -> Path:
@@ -46,7 +48,7 @@ def demo(out: Path, *, data: Path | None = None, minutes: float = 2.0) -> Path:
     pretrain(recipe, manifest.select(rows), run)
     _head(3, "evaluate, beside the same network untrained")
     if labelled:
-        evaluate_to_screen(run, out / "videos.parquet", name="demo")
+        evaluate_to_screen(run, out / "videos.parquet", name="demo", views=VIEWS)
     else:
         print("no labels: put the videos into one folder per class, or write a CSV path,label, then: kinema evaluate")
     _head(4, "report")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -145,11 +146,14 @@ PRESETS = {
 
 
 def view_preset(name: str) -> ViewPreset:
-    """The preset called `name`.
+    """The preset called `name`; "uniformN" spreads any number N of clips by the rule of "uniform10".
 
     Raises:
         RecipeError: there is none.
     """
+    count = re.fullmatch(r"uniform([1-9]\d*)", name)
+    if count:
+        return replace(PRESETS["uniform10"], name=name, clips=int(count[1]))
     if name not in PRESETS:
         raise RecipeError(f"there are no views called '{name}'.{suggest(name, PRESETS)}")
     return PRESETS[name]
