@@ -214,6 +214,15 @@ def test_wrong_seek_stamps_cost_time_and_not_truth(numbered):
         assert numbers_in(read_frames(replace(info, seek_stamps=lie), [50, 13, 30])) == [50, 13, 30]
 
 
+def test_counting_starts_at_the_right_frame_or_not_at_all(numbered):
+    """A jump that lands on a frame that cannot start must not make the next keyframe pass for the wanted one."""
+    info = probe(numbered("gop12-b.avi", 60, gop=12, b_frames=3))
+    assert info.counted
+    for shift in (1, 2, 5):
+        lie = replace(info, seek_stamps=info.seek_stamps + shift)
+        assert numbers_in(read_frames(lie, [59, 13, 30])) == [59, 13, 30]
+
+
 def spoil(source, target, first, last):
     """Overwrite the packets `first` to `last`, in order of storage, by noise."""
     rng = np.random.default_rng(0)

@@ -147,6 +147,21 @@ def test_hidden_vp8_frames_are_left_out(numbered, tmp_path):
     assert numbers_in(read_frames(info, [20, 28, 29, 57])) == [21, 29, 31, 59]
 
 
+def test_packets_without_a_picture_have_no_frame(numbered, tmp_path):
+    """MPEG-4's "nothing coded here" (ISO 14496-2, vop_coded = 0), near the end, where only decoding can tell."""
+
+    def empty(number, packet):
+        if number != 57:
+            return packet
+        changed = av.Packet(b"\0\0\1\xb6\x53\xcf")
+        changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
+        return changed
+
+    info = probe(remux(numbered("mpeg4.mkv", 60, "mpeg4"), tmp_path / "empty.mkv", empty))
+    assert info.times == pytest.approx([k / 25 for k in range(60) if k != 57])
+    assert len(read_frames(info, np.arange(59))) == 59
+
+
 def test_a_cut_in_the_middle_by_an_edit_list(numbered, tmp_path):
     """Frames 18 to 40 are stored but not shown, and decoding still needs some of them."""
     path = cut_out(numbered("cut.mov", 60, gop=12, b_frames=2), tmp_path / "cut.mov", 18, 41)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, dropwhile
 from typing import Any
 
@@ -135,21 +135,21 @@ class _Reader:
 
     def _frames_from(self, container: Any, video: Any, keyframe: int) -> Iterator[tuple[int, Any]]:
         """(index, frame) in order of show, from keyframe number `keyframe` on; number 0 needs a file just opened."""
-        frames = self._decoded(container, video, keyframe)
-        return self._counted(frames, keyframe) if self.info.counted else self._matched(frames, keyframe)
-
-    def _decoded(self, container: Any, video: Any, keyframe: int) -> Iterator[Any]:
-        packets = container.demux(video)
+        packets, first = container.demux(video), None
         if keyframe:
             target, key = int(self.info.seek_stamps[keyframe]), int(self.info.keyframes[keyframe])
             by_dts = self.info.counted
-            arrival = jump(container, video, target, target if by_dts else key, by_dts=by_dts)
-            packets = chain([arrival.packet], arrival.rest)
-        for packet in packets:
-            yield from video.codec_context.decode(packet if packet.size else None)
+            first, rest, _ = jump(container, video, target, target if by_dts else key, by_dts=by_dts)
+            packets = chain([first], rest)
+        decoded = chain.from_iterable(video.codec_context.decode(packet if packet.size else None) for packet in packets)
+        if not self.info.counted:
+            return self._matched(decoded, keyframe)
+        # Frames shown before the keyframe but stored after it are passed over.
+        counted = dropwhile(lambda frame: frame.pts != first.pts, decoded) if first else decoded
+        return enumerate(counted, start=int(self.key_indices[keyframe]))
 
-    def _matched(self, frames: Iterator[Any], keyframe: int) -> Iterator[tuple[int, Any]]:
-        """Number frames by their show times."""
+    def _matched(self, frames: Iterable[Any], keyframe: int) -> Iterator[tuple[int, Any]]:
+        """Number frames by their show times, from a keyframe's on."""
         pts, start = self.info.pts, self.info.keyframes[keyframe]
         arrived = keyframe == 0
         for frame in frames:
@@ -161,11 +161,6 @@ class _Reader:
             index = int(np.searchsorted(pts, frame.pts))
             if index < len(pts) and pts[index] == frame.pts:
                 yield index, frame
-
-    def _counted(self, frames: Iterator[Any], keyframe: int) -> Iterator[tuple[int, Any]]:
-        """Number frames by counting; those shown before the keyframe but stored after it are left out."""
-        from_key = frames if keyframe == 0 else dropwhile(lambda frame: not frame.key_frame, frames)
-        return enumerate(from_key, start=int(self.key_indices[keyframe]))
 
     def _convert(self, frame: Any, out: Frames) -> None:
         """Scale to the size of `out` as RGB and turn upright; the turn is done on the small picture."""
