@@ -101,5 +101,5 @@ def test_the_number_of_views_is_known_beforehand():
 
 
 def test_unknown_views_are_named_with_a_proposal():
-    with pytest.raises(RecipeError, match=r"'uniform1'.*Did you mean 'uniform10'"):
-        view_preset("uniform1")
+    with pytest.raises(RecipeError, match=r"'unifrom10'.*Did you mean 'uniform10'"):
+        view_preset("unifrom10")
