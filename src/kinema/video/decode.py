@@ -24,7 +24,10 @@ _PLANAR = ("yuv420p", "yuvj420p")
 
 
 class _Missed(Exception):
-    """Decoding from the chosen keyframe did not yield a wanted frame."""
+    """Decoding from the chosen keyframe did not yield the frame `index`."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
 
 
 def read_frames(info: VideoInfo, indices: npt.ArrayLike, size: tuple[int, int] | None = None) -> Frames:
@@ -109,29 +112,33 @@ class _Reader:
         try:
             self._pick(self._frames_from(container, video, 0), wanted, slots)
         except _Missed as missed:
-            index = int(missed.args[0])
-            cause = missed.__cause__
-            why = words(cause) if cause else "decoding does not yield it; was the file changed since it was scanned?"
-            reason = f"damaged: frame {index} (at {self.info.times[index]:.3f} s) cannot be decoded: {why}"
-            raise VideoError(self.info.path, reason) from cause
+            raise self._broken(missed.index, missed.__cause__) from missed
 
     def _pick(self, frames: Iterator[tuple[int, Any]], wanted: IntArray, slots: IntArray) -> None:
         """Convert the wanted frames out of a stream of (index, frame) with rising index."""
-        todo = iter(slots)
+        todo, arrived = iter(slots), False
         slot = next(todo)
         try:
             for index, frame in frames:
-                if index < wanted[slot]:
-                    continue
+                arrived = True
                 if index > wanted[slot]:
-                    raise _Missed(wanted[slot])
-                self._convert(frame, self.out[slot])
-                slot = next(todo, None)
+                    break
+                if index == wanted[slot]:
+                    self._convert(frame, self.out[slot])
+                    slot = next(todo, None)
                 if slot is None:
                     return
         except av.error.FFmpegError as error:
-            raise _Missed(wanted[slot]) from error
-        raise _Missed(wanted[slot])
+            if arrived:  # an earlier start would only meet the same damage
+                raise self._broken(int(wanted[slot]), error) from error
+            raise _Missed(int(wanted[slot])) from error
+        raise _Missed(int(wanted[slot]))
+
+    def _broken(self, index: int, cause: BaseException | None) -> VideoError:
+        why = words(cause) if cause else "decoding does not yield it; was the file changed since it was scanned?"
+        return VideoError(
+            self.info.path, f"damaged: frame {index} (at {self.info.times[index]:.3f} s) cannot be decoded: {why}"
+        )
 
     def _frames_from(self, container: Any, video: Any, keyframe: int) -> Iterator[tuple[int, Any]]:
         """(index, frame) in order of show, from keyframe number `keyframe` on; number 0 needs a file just opened."""
