@@ -71,5 +71,6 @@ def _normalised_measures(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64])
     ]
 
 
-def _unit(x: npt.NDArray[np.float64], norm: Literal["l2", "l1"]) -> npt.NDArray[np.float64]:
-    return x / (np.linalg.norm(x, ord=2 if norm == "l2" else 1, axis=-1, keepdims=True) + EPSILON)
+def _unit(x: FloatArray, norm: Literal["l2", "l1"]) -> npt.NDArray[np.float64]:
+    length = np.linalg.norm(x, ord=2 if norm == "l2" else 1, axis=-1, keepdims=True)
+    return np.asarray(x / (length + EPSILON), np.float64)

@@ -63,6 +63,9 @@ def _background(
     """Frames [T, H, W, 3] of a textured plane that a drifting camera sees; mirrored where the texture ends."""
     height, width = world.size
     canvas = texture(rng, height * 3 // 2, width * 3 // 2)
+    if world.clutter != 1:
+        plain = canvas.mean((0, 1))
+        canvas = np.clip(plain + world.clutter * (canvas - plain), 0, 255).astype(np.uint8)
     frames = np.empty((len(times), height, width, 3), np.uint8)
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
     for frame, t in zip(frames, times, strict=True):

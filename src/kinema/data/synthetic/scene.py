@@ -28,6 +28,7 @@ class World:
         classes: the motions that are shown, clip i showing number i modulo their count; see `MOTIONS`.
         camera: fastest camera drift, in shorter sides per second; 0 keeps the background still.
         distractors: number of smaller objects that drift in straight lines, whatever the class.
+        clutter: contrast of the background's texture; 0 leaves a plain colour, 1 is as strong as that of the objects.
     """
 
     frames: int = 48
@@ -36,6 +37,7 @@ class World:
     classes: tuple[str, ...] = MOTIONS
     camera: float = 0.1
     distractors: int = 1
+    clutter: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot be rendered.
@@ -50,8 +52,8 @@ class World:
             raise RecipeError(f"'classes' of a synthetic world must name each motion once, got {self.classes}")
         if min(self.size) < 16 or self.size[0] % 2 or self.size[1] % 2:
             raise RecipeError(f"'size' of a synthetic world must be even and at least 16 x 16, got {self.size}")
-        if self.frames < 1 or self.fps <= 0 or self.camera < 0 or self.distractors < 0:
-            raise RecipeError("a synthetic world needs frames >= 1, fps > 0, camera >= 0 and distractors >= 0")
+        if self.frames < 1 or self.fps <= 0 or min(self.camera, self.distractors, self.clutter) < 0:
+            raise RecipeError("a synthetic world needs frames >= 1, fps > 0; camera, distractors and clutter >= 0")
 
     @property
     def unit(self) -> int:
