@@ -1,9 +1,9 @@
 """Claim: which form of the STS targets teaches most about motion, where the motion is known.
 
 Run `python benchmarks/synthetic_targets.py [--clips 1600] [--train 600] [--seeds 0 1] [--out DIR] [key=value …]`.
-Renders the synthetic world, in which the class is the motion and nothing else tells it, pre-trains STS (recipe tiny)
-with each form of the targets on the training clips without labels, and probes all with the labels of the training clips
-on the remaining clips (at least 1,000 for claims of form against form). All forms get the same clips, epochs and seeds.
+Renders the calm synthetic world, in which the class is the motion and nothing else tells it, pre-trains STS (recipe
+tiny) with each form of the targets on the training clips without labels, and probes all with the labels of the training
+clips on the remaining clips (at least 1,000 for claims of form against form). All forms get the same clips, epochs and seeds.
 Differences are paired over test clips and seeds, 95 % bootstrap.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from kinema import Manifest, load_recipe, pretrain, scan
+from kinema.app.rendering import CALM
 from kinema.data.synthetic import render_world
 from kinema.evaluation import EvaluationSettings, Extraction, Results, as_markdown, evaluate
 from kinema.evaluation.compare import Judged, compare
@@ -57,7 +58,7 @@ def main() -> None:
             arms.setdefault(form, {})[seed] = run.encoder()
             if form == options.forms[0]:
                 untrained[seed] = run.untrained().products().encoders["video"]
-    reading = Extraction(views="tsn_uniform", workers=1, cache=options.out / "cache")
+    reading = Extraction(views="uniform4", workers=1, cache=options.out / "cache")
     settings = EvaluationSettings(protocols=("knn", "linear", "retrieval"), extraction=reading)
     results = evaluate({**arms, "untrained": untrained}, world, settings, pretraining=dict.fromkeys(arms, train))
     results.write(options.out / "results")
@@ -69,7 +70,7 @@ def main() -> None:
 
 def _world(options: argparse.Namespace) -> Manifest:
     """The rendered world with the first `train` clips for training and the rest for testing."""
-    labels = render_world(options.out / "videos", clips=options.clips, seed=0)
+    labels = render_world(options.out / "videos", clips=options.clips, seed=0, world=CALM)
     manifest = scan(labels).manifest
     order = np.argsort(manifest.column("path"))
     splits = {int(row): "train" if place < options.train else "test" for place, row in enumerate(order)}

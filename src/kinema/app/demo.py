@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kinema.app.evaluating import evaluate_to_screen
-from kinema.app.rendering import render_to_screen
+from kinema.app.rendering import CALM, render_to_screen
 from kinema.app.scanning import scan_to_file
 from kinema.data.loading import deliver
 from kinema.data.manifest import Manifest
@@ -37,7 +37,7 @@ def demo(out: Path, *, data: Path | None = None, minutes: float = 2.0) -> Path:
         Path of report.html.
     """
     began = time.monotonic()
-    source = data if data is not None else render_to_screen(out / "videos", clips=SYNTHETIC_CLIPS)
+    source = data if data is not None else render_to_screen(out / "videos", clips=SYNTHETIC_CLIPS, world=CALM)
     _head(1, "scan")
     manifest = scan_to_file(source, out / "videos.parquet").manifest
     manifest, labelled = _training_rows(manifest), "label" in manifest.columns
