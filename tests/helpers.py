@@ -187,9 +187,13 @@ def assert_same_bits(first, second):
 
 
 def assert_same_run(first, second):
-    """Two run folders that ended with the same weights and optimiser states, bit for bit."""
-    assert checkpoints(Path(first))[-1].name == checkpoints(Path(second))[-1].name
-    assert_same_bits(final_weights(first), final_weights(second))
+    """Two run folders that ended with the same weights, averages and optimiser states, bit for bit."""
+    one, other = (checkpoints(Path(run))[-1] for run in (first, second))
+    assert one.name == other.name
+    names = [sorted(file.name for file in folder.glob("*.safetensors")) for folder in (one, other)]
+    assert names[0] == names[1] and "model.safetensors" in names[0]
+    for name in names[0]:
+        assert_same_bits(load_tensors(one / name), load_tensors(other / name))
     assert_same_bits(training_state(first), training_state(second))
 
 
