@@ -3,8 +3,8 @@
 Run `python benchmarks/synthetic_targets.py [--clips 1600] [--train 600] [--seeds 0 1] [--out DIR] [key=value …]`.
 Renders the calm synthetic world, in which the class is the motion and nothing else tells it, pre-trains STS (recipe
 tiny) with each form of the targets on the training clips without labels, and probes all with the labels of the training
-clips on the remaining clips (at least 1,000 for claims of form against form). All forms get the same clips, epochs and seeds.
-Differences are paired over test clips and seeds, 95 % bootstrap.
+clips on the remaining clips (at least 1,000 for claims of form against form). All forms get the same clips,
+epochs and seeds. Differences are paired over test clips and seeds, 95 % bootstrap.
 """
 
 from __future__ import annotations
