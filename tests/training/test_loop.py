@@ -253,13 +253,14 @@ def with_groups(manifest, groups):
 def test_validation_holds_out_whole_groups_and_moves_no_weight(tiny_videos, tmp_path):
     """The weights are those of a run that never heard of the held-out rows."""
     manifest = with_groups(tiny_videos, ["x", "x", "y", "y", "z", "z"])
-    held_out = pretrain(plain_recipe(validation=0.3, health=1.0), manifest, tmp_path / "with", quiet=True)
+    recipe = plain_recipe(validation=0.3, health=1.0, dropout=0.3)
+    held_out = pretrain(recipe, manifest, tmp_path / "with", quiet=True)
     trained_on = journal(tmp_path / "with", "start")[0]
     assert (trained_on["videos"], trained_on["samples"]) == (4, 20)
     candidates = {"x": [2, 3, 4, 5], "y": [0, 1, 4, 5], "z": [0, 1, 2, 3]}
     equal = []
     for name, inside in candidates.items():
-        alone = pretrain(plain_recipe(), manifest.select(inside), tmp_path / name, quiet=True)
+        alone = pretrain(plain_recipe(dropout=0.3), manifest.select(inside), tmp_path / name, quiet=True)
         equal.append(torch.equal(alone.method.head.weight, held_out.method.head.weight))
     assert sum(equal) == 1
     records = journal(tmp_path / "with", "validation")
