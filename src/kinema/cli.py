@@ -108,7 +108,11 @@ def _pretrain(options: argparse.Namespace) -> None:
         dry_run(recipe, manifest)
         return
     out = options.out or default_run_folder(options.method, options.data)
-    pretrain(recipe, manifest, out, resume=options.resume)
+    try:
+        pretrain(recipe, manifest, out, resume=options.resume)
+    except KeyboardInterrupt:
+        print(f"\n{out} keeps its last checkpoint: go on with the same command and --resume", file=sys.stderr)
+        raise
     if int(os.environ.get("RANK", "0")) == 0:
         print(f"run folder: {out}\nnext: kinema evaluate {out} --data labelled.csv · kinema report {out}")
 

@@ -80,7 +80,7 @@ class Recipe:
         channels_last: lay 3D convolutions out with channels innermost; faster for narrow networks on CPUs and for
             half precision on GPUs.
         compile: run the losses through torch.compile.
-        checkpoint: minutes between checkpoints; one is also written after every epoch and at the end.
+        checkpoint: minutes between checkpoints; one is also written at the end.
         keep: checkpoints that stay on disk.
         health: epochs between looks at the features; 0: only at the end.
         validation: share of the rows held out for the pretext's own validation.
@@ -103,7 +103,7 @@ class Recipe:
     sync_bn: bool = True
     channels_last: bool = False
     compile: bool = False
-    checkpoint: float = 5.0
+    checkpoint: float = 2.0
     keep: int = 2
     health: float = 1.0
     validation: float = 0.0
