@@ -1,6 +1,6 @@
 """Claim: which form of the STS targets teaches most about motion, where the motion is known.
 
-Run `python benchmarks/synthetic_targets.py [--clips 1600] [--train 600] [--seeds 0 1] [--out DIR] [key=value …]`.
+Run `python benchmarks/synthetic_targets.py [key=value …] [--clips 1600] [--train 600] [--seeds 0 1] [--out DIR]`.
 Renders the calm synthetic world, in which the class is the motion and nothing else tells it, pre-trains STS (recipe
 tiny) with each form of the targets on the training clips without labels, and probes all with the labels of the training
 clips on the remaining clips (at least 1,000 for claims of form against form). All forms get the same clips,

@@ -1,6 +1,6 @@
 """Claim: STS learns from real video what an untrained network does not have.
 
-Run `python benchmarks/ut_interaction.py DATA [--seeds 0 1 2] [--out runs/ut] [--recipe tiny] [key=value …]`. DATA holds
+Run `python benchmarks/ut_interaction.py DATA [key=value …] [--seeds 0 1 2] [--out DIR]`. DATA holds
 `labels.csv` with the columns file, label, set, sequence (UT-Interaction: 120 clips of six two-person actions; further
 clips labelled "background" are used for nothing but pre-training).
 

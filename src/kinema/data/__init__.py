@@ -1,0 +1,1 @@
+"""Manifests, scanning, indices, plans and their reading, loading, and synthetic worlds."""

@@ -170,9 +170,9 @@ class Manifest:
         """Raise DataError unless all columns exist; `who` needs them, for example "method 'vatt'"."""
         missing = [name for name in columns if name not in self.table.column_names]
         if missing:
+            named = f"column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"
             raise DataError(
-                f"{who} needs the column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}, which the manifest in {self.root} "
-                f"lacks; it has {', '.join(self.table.column_names)}. Add it to the manifest and try again."
+                f"{who} needs the {named}, which the manifest in {self.root} lacks; it has {', '.join(self.table.column_names)}. Add it to the manifest and try again."
             )
 
     def labels(self, column: str = "label") -> tuple[npt.NDArray[np.int64], list[str]]:
