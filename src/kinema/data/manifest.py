@@ -172,7 +172,8 @@ class Manifest:
         if missing:
             named = f"column{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))}"
             raise DataError(
-                f"{who} needs the {named}, which the manifest in {self.root} lacks; it has {', '.join(self.table.column_names)}. Add it to the manifest and try again."
+                f"{who} needs the {named}, which the manifest in {self.root} lacks; "
+                f"it has {', '.join(self.table.column_names)}. Add it to the manifest and try again."
             )
 
     def labels(self, column: str = "label") -> tuple[npt.NDArray[np.int64], list[str]]:
