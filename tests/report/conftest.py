@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.data.manifest import Manifest
 from kinema.evaluation.rows import Comparison, ResultRow, Results
 from kinema.report.clips import encode_clip
 
@@ -124,7 +123,7 @@ def write_pictures(folder: Path, count: int = 3) -> None:
     (folder / "pictures.json").write_text(json.dumps(listed))
 
 
-def make_results(ids: Sequence[str], labels: Sequence[int], features: np.ndarray, manifest: Path) -> Results:
+def make_results(ids: Sequence[str], labels: Sequence[int], features: np.ndarray, root: Path) -> Results:
     """Rows, comparisons and predictions in the manner of a small set: better than untrained, worse than pixels."""
     means = {"trained": 41.2, "untrained": 20.4, "untrained-calibrated": 24.1, "scratch": 38.3}
     means |= {"pixels-mean-frame": 44.0, "pixels-mean-difference": 63.1}
@@ -151,7 +150,7 @@ def make_results(ids: Sequence[str], labels: Sequence[int], features: np.ndarray
         "features": features.astype(np.float32),
         "trained/knn/0": scores,
     }
-    info = {"manifest": str(manifest), "kinema": "0.1.0"}
+    info = {"root": str(root), "kinema": "0.1.0"}
     return Results(tuple(rows), tuple(comparisons), info, predictions)
 
 
@@ -200,10 +199,8 @@ def write_evaluation(folder: Path, *, videos: int = 12) -> None:
     root = folder.parent / "videos"
     for k, row in enumerate(rows):
         write_video(root / row["path"], moving_square(seed=k))
-    manifest = root / "manifest.csv"
-    Manifest.from_rows(rows, root).write(manifest)
     features = rng.normal(size=(len(CLASSES), 16))[labels] + 0.6 * rng.normal(size=(videos, 16))
-    make_results([row["path"] for row in rows], labels, features, manifest).write(folder / "evaluation" / "clips")
+    make_results([row["path"] for row in rows], labels, features, root).write(folder / "evaluation" / "clips")
 
 
 @pytest.fixture

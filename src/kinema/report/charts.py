@@ -13,8 +13,9 @@ from kinema.report.markup import Markup, tag
 
 WIDTH, HEIGHT = 460, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 40
-_POINTS = 240
+POINTS = 240
 _HOVERS = 60
+_REACH = 6
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def number(value: float) -> str:
     return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
-def thin(x: Sequence[float], y: Sequence[float], most: int = _POINTS) -> tuple[list[float], list[float]]:
+def thin(x: Sequence[float], y: Sequence[float], most: int = POINTS) -> tuple[list[float], list[float]]:
     """At most `most` points: the mean of equally long runs of neighbours. Non-finite values are kept as nan."""
     if len(x) <= most:
         return list(x), [value if math.isfinite(value) else math.nan for value in y]
@@ -69,13 +70,30 @@ def thin(x: Sequence[float], y: Sequence[float], most: int = _POINTS) -> tuple[l
     return [float(xs[group].mean()) for group in groups], [_finite_mean(ys[group]) for group in groups]
 
 
+def smooth(values: Sequence[float], reach: int) -> list[float]:
+    """Centred means over `reach` neighbours to each side, fewer at the ends; values that are not finite are left out."""
+    found = []
+    for middle, value in enumerate(values):
+        side = min(reach, middle, len(values) - 1 - middle)
+        window = values[middle - side : middle + side + 1]
+        finite = [near for near in window if math.isfinite(near)]
+        found.append(sum(finite) / len(finite) if math.isfinite(value) else math.nan)
+    return found
+
+
 def _finite_mean(values: npt.NDArray[np.float64]) -> float:
     """Nan as soon as one value is not finite: an average must not hide a divergence."""
     return float(values.mean()) if np.isfinite(values).all() else math.nan
 
 
 def line_chart(
-    series: Sequence[Series], *, title: str, x_label: str, unit: str = "", limits: tuple[float, float] | None = None
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    unit: str = "",
+    limits: tuple[float, float] | None = None,
+    noisy: bool = True,
 ) -> Markup:
     """A figure with one or more lines.
 
@@ -85,11 +103,12 @@ def line_chart(
         x_label: under the horizontal axis.
         unit: appended to values on hover and to the title.
         limits: the vertical range; by default that of the data, with zero where it is near.
+        noisy: whether a line of many points is drawn pale, below its smoothed self; False for an exact schedule.
     """
     lines = [Series(line.name, *thin(line.x, line.y)) for line in series]
-    x_scale, y_scale = _scales(lines, limits)
-    body = [_axes(x_scale, y_scale, x_label)]
-    body += [_line(line, style, x_scale, y_scale, unit) for style, line in enumerate(lines)]
+    scales = _scales(lines, limits)
+    body = [_axes(*scales, x_label)]
+    body += [_line(line, scales, style=style, unit=unit, noisy=noisy) for style, line in enumerate(lines)]
     name = f"{title} ({unit})" if unit else title
     svg = tag(
         "svg",
@@ -142,9 +161,13 @@ def _axes(x_scale: Scale, y_scale: Scale, x_label: str) -> Markup:
     return tag("g", *pieces, aria_hidden="true")
 
 
-def _line(line: Series, style: int, x_scale: Scale, y_scale: Scale, unit: str) -> Markup:
+def _line(line: Series, scales: tuple[Scale, Scale], *, style: int, unit: str, noisy: bool) -> Markup:
+    x_scale, y_scale = scales
     points = [(x_scale(x), y_scale(y), x, y) for x, y in zip(line.x, line.y, strict=True)]
-    path = "".join(_stroke(points))
+    strokes = [tag("path", d=_stroke(points))]
+    if noisy and len(points) >= POINTS:
+        even = [(px, y_scale(y), x, y) for (px, _, x, _), y in zip(points, smooth(line.y, _REACH), strict=True)]
+        strokes = [tag("path", d=_stroke(points), class_="raw"), tag("path", d=_stroke(even))]
     shown = [point for point in points if math.isfinite(point[3])]
     every = max(1, math.ceil(len(shown) / _HOVERS))
     dots = [
@@ -152,17 +175,18 @@ def _line(line: Series, style: int, x_scale: Scale, y_scale: Scale, unit: str) -
         for px, py, x, y in shown[::every]
     ]
     marks = [tag("circle", cx=px, cy=py, r=2.2, class_="mark") for px, py, _, _ in shown] if len(shown) <= 12 else []
-    return tag("g", tag("path", d=path), *marks, tag("g", *dots, class_="hover"), class_=f"line s{style % 6}")
+    return tag("g", *strokes, *marks, tag("g", *dots, class_="hover"), class_=f"line s{style % 6}")
 
 
-def _stroke(points: Sequence[tuple[float, float, float, float]]) -> list[str]:
+def _stroke(points: Sequence[tuple[float, float, float, float]]) -> str:
     """Path commands; after a gap the pen is lifted."""
-    commands, pen_down = [], False
+    commands: list[str] = []
+    pen_down = False
     for px, py, _, y in points:
         if math.isfinite(y):
             commands.append(f"{'L' if pen_down else 'M'}{px:.1f} {py:.1f}")
         pen_down = math.isfinite(y)
-    return commands
+    return "".join(commands)
 
 
 def _legend(lines: Sequence[Series]) -> Markup | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -18,6 +19,7 @@ from kinema.report.record import Evaluation, Record
 from kinema.report.sections import missing, section
 
 QUERIES, NEIGHBOURS = 8, 5
+_BOUND = re.compile(r"\d+(\.\d+)?")
 _TITLE = "Nearest neighbours"
 
 
@@ -122,15 +124,14 @@ class _Clips:
     def __init__(self, evaluation: Evaluation, budget: Budget | None) -> None:
         self._budget = budget
         self._made: dict[str, Picture | str] = {}
-        self._manifest, self._problem = _open_manifest(evaluation) if budget else (None, "")
-        self._rows = _rows_by_path(self._manifest)
+        self._root, self._problem = _video_folder(evaluation) if budget else (None, "")
 
     def show(self, name: str) -> Markup | None:
         """The clip of a video, or an empty place with the reason; nothing in a redacted report."""
-        if self._budget is None or self._manifest is None:
+        if self._budget is None or self._root is None:
             return None
         if name not in self._made:
-            self._made[name] = self._encode(self._manifest, name)
+            self._made[name] = self._encode(self._root, name)
         made = self._made[name]
         if isinstance(made, str):
             return tag("div", class_="blank", role="img", aria_label=made, title=made)
@@ -140,11 +141,9 @@ class _Clips:
             )
         return made.markup(f"clip of {PurePath(name).name}")
 
-    def _encode(self, manifest: Manifest, name: str) -> Picture | str:
-        if name not in self._rows:
-            return f"{name} is not in the manifest any more"
+    def _encode(self, root: Path, name: str) -> Picture | str:
         try:
-            return row_clip(manifest, self._rows[name])
+            return row_clip(Manifest.from_rows([_row(root, name)], root), 0)
         except KinemaError as error:
             return str(error)
 
@@ -153,16 +152,19 @@ class _Clips:
         return missing(self._problem) if self._problem else None
 
 
-def _rows_by_path(manifest: Manifest | None) -> dict[str, int]:
-    return {} if manifest is None else {str(path): row for row, path in enumerate(manifest.column("path"))}
+def _row(root: Path, name: str) -> dict[str, str | float]:
+    """The manifest row of a stored name: a path below `root`, for a segment followed by its bounds in seconds."""
+    path, *bounds = name.rsplit(" ", 2)
+    if len(bounds) == 2 and not (root / name).exists() and all(_BOUND.fullmatch(bound) for bound in bounds):
+        return {"path": path, "start": float(bounds[0]), "end": float(bounds[1])}
+    return {"path": name}
 
 
-def _open_manifest(evaluation: Evaluation) -> tuple[Manifest | None, str]:
-    """The labelled videos that were evaluated, or why they cannot be shown."""
-    path = evaluation.results.info.get("manifest")
-    if not isinstance(path, str):
+def _video_folder(evaluation: Evaluation) -> tuple[Path | None, str]:
+    """The folder that the names of the evaluated videos start from, or why they cannot be shown."""
+    root = evaluation.results.info.get("root")
+    if not isinstance(root, str):
         return None, "The evaluation does not say where its videos lie, so no clips can be shown."
-    try:
-        return Manifest.read(Path(path), check_files=False), ""
-    except (KinemaError, OSError) as error:
-        return None, f"No clips can be shown: {error}"
+    if not Path(root).is_dir():
+        return None, f"No clips can be shown: the videos lay in {root}, which is not there any more."
+    return Path(root), ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from kinema.evaluation.rows import Comparison, ResultRow, Results
 from kinema.metrics.statistics import paired_bootstrap
@@ -11,7 +12,7 @@ from kinema.report.charts import Scale
 from kinema.report.judgement import Finding, findings, signed
 from kinema.report.markup import Content, Markup, join, table, tag
 from kinema.report.matrix import confusion_figure
-from kinema.report.record import Evaluation, Record
+from kinema.report.record import Evaluation, Record, as_number
 from kinema.report.sections import missing, section
 
 _EXPOSURE = {
@@ -22,7 +23,16 @@ _EXPOSURE = {
 _DRAWS = 2000
 _INTERVAL_WIDTH = 176
 
-Key = tuple[str, str, str, str]
+_HEADLINES = ("top1", "R@1", "R@5")
+
+
+class Key(NamedTuple):
+    """What a column of the tables holds."""
+
+    protocol: str
+    metric: str
+    level: str
+    split: str
 
 
 def judgement_boxes(record: Record) -> Markup:
@@ -76,24 +86,44 @@ def _one_evaluation(evaluation: Evaluation) -> Markup:
     results = evaluation.results
     return join(
         tag("h3", f"Evaluation “{evaluation.name}”"),
-        _value_table(results.rows),
+        _tables(results.rows),
         _comparison_table(results.comparisons),
         _cards(results),
         confusion_figure(results),
     )
 
 
-def _value_table(rows: Sequence[ResultRow]) -> Markup:
-    """Arms by protocols; below each value its interval over groups, or its range over seeds."""
+def _tables(rows: Sequence[ResultRow]) -> Markup:
+    """The headline numbers of whole videos; every other number folded away."""
+    whole = [row for row in rows if row.level == "video" and row.metric in _HEADLINES]
+    headline = whole or [row for row in rows if row.metric in _HEADLINES] or list(rows)
+    others = [row for row in rows if row not in headline]
+    legend = [f"{short} {words}. " for name, (short, words) in _EXPOSURE.items() if name in {r.exposure for r in rows}]
+    note = tag("p", *legend, "Small: 95 % interval by bootstrap over groups of test videos.", class_="note")
+    clips = [row for row in others if row.level == "clip"]
+    if not others:
+        return join(_value_table(headline, clips, "Percent right"), note)
+    by_kind = dict.fromkeys((row.protocol, row.level) for row in others)
+    folded = [
+        _value_table([row for row in others if (row.protocol, row.level) == kind], (), f"{kind[0]}, by {kind[1]}")
+        for kind in by_kind
+    ]
+    details = tag("details", tag("summary", f"All other measures ({len(others)} numbers)"), *folded)
+    caption = f"Percent of {headline[0].level}s right"
+    return join(_value_table(headline, clips, caption), note, details)
+
+
+def _value_table(rows: Sequence[ResultRow], clips: Sequence[ResultRow], caption: str) -> Markup:
+    """Arms by measures; below each value its interval over groups, its range over seeds and that of single `clips`."""
     keys = list(dict.fromkeys(_key(row) for row in rows))
     arms = list(dict.fromkeys(row.arm for row in rows))
     head = ["arm", *(_column_head(key) for key in keys)]
-    lines = [tag("tr", tag("th", arm, scope="row"), *_cells(rows, arm, keys), class_=_own(arm)) for arm in arms]
-    marks = {row.exposure for row in rows}
-    legend = [f"{short} {words}. " for name, (short, words) in _EXPOSURE.items() if name in marks]
-    body = tag("table", tag("caption", "Percent right"), _head(head), tag("tbody", *lines))
-    note = tag("p", *legend, "Small: 95 % interval by bootstrap over groups of test videos.", class_="note")
-    return join(tag("div", body, class_="scroll", tabindex="0", role="region", aria_label="Percent right"), note)
+    lines = [
+        tag("tr", tag("th", arm, scope="row"), *(_cell(rows, clips, arm, key) for key in keys), class_=_own(arm))
+        for arm in arms
+    ]
+    body = tag("table", tag("caption", caption), _head(head), tag("tbody", *lines))
+    return tag("div", body, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
 def _own(arm: str) -> str | None:
@@ -101,23 +131,25 @@ def _own(arm: str) -> str | None:
 
 
 def _key(row: ResultRow) -> Key:
-    return row.protocol, row.metric, row.level, row.split
+    return Key(row.protocol, row.metric, row.level, row.split)
 
 
 def _column_head(key: Key) -> Markup:
-    protocol, metric, level, split = key
-    return join(protocol, tag("br"), tag("small", f"{metric}, {level}, {split}"))
+    return join(f"{key.protocol} {key.metric}", tag("br"), tag("small", key.split))
 
 
 def _head(cells: Iterable[Content]) -> Markup:
     return tag("thead", tag("tr", *(tag("th", cell, scope="col") for cell in cells)))
 
 
-def _cells(rows: Sequence[ResultRow], arm: str, keys: Sequence[Key]) -> list[Markup]:
-    return [_value_cell([row for row in rows if row.arm == arm and _key(row) == key]) for key in keys]
+def _cell(rows: Sequence[ResultRow], clips: Sequence[ResultRow], arm: str, key: Key) -> Markup:
+    """The value of an arm; beside that of whole videos, small, that of single clips: the two are easily confused."""
+    alone = [row.value for row in clips if row.arm == arm and _key(row) == key._replace(level="clip")]
+    beside = f"clips {sum(alone) / len(alone):.1f}" if alone and key.level == "video" else ""
+    return _value_cell([row for row in rows if row.arm == arm and _key(row) == key], beside)
 
 
-def _value_cell(rows: Sequence[ResultRow]) -> Markup:
+def _value_cell(rows: Sequence[ResultRow], beside: str) -> Markup:
     if not rows:
         return tag("td", "–")
     values = [row.value for row in rows]
@@ -125,11 +157,14 @@ def _value_cell(rows: Sequence[ResultRow]) -> Markup:
     short, words = _EXPOSURE.get(rows[0].exposure, ("", ""))
     mark = tag("abbr", f" {short}", title=words) if short else None
     seeds = f"{len(rows)} seeds: {min(values):.1f} to {max(values):.1f}" if len(rows) > 1 else ""
-    return tag("td", mean, mark, *(tag("small", text) for text in (_interval(rows), seeds) if text))
+    return tag("td", mean, mark, *(tag("small", text) for text in (_interval(rows), seeds, beside) if text))
 
 
 def _interval(rows: Sequence[ResultRow]) -> str:
     groups = list(rows[0].per_group)
+    kept = rows[0].card.get("interval")
+    if len(rows) == 1 and isinstance(kept, list) and len(kept) == 2:
+        return f"{as_number(kept[0]):.1f} – {as_number(kept[1]):.1f}"
     if len(groups) < 2 or any(row.per_group.keys() != rows[0].per_group.keys() for row in rows):
         return ""
     found = paired_bootstrap([[row.per_group[group] for group in groups] for row in rows], draws=_DRAWS)

@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from kinema.report.charts import Series, line_chart, number
+from kinema.report.charts import POINTS, Series, line_chart, number
 from kinema.report.clips import Budget, picture_of
 from kinema.report.markup import Content, Markup, join, table, tag
 from kinema.report.record import Record, Shown, as_number
 from kinema.training.display import WAIT_LIMIT, duration_in_words, wait_hint
 
 _MARKS = {"good": "●", "warning": "▲", "bad": "✕", "none": "○"}
+_WIDE = 400  # pixels; a wider picture holds detail that takes the whole width of the text
 _WORDS = {"good": "good", "warning": "look here", "bad": "bad", "none": "not known"}
 
 
@@ -98,7 +99,7 @@ def training_section(record: Record) -> Markup:
     charts = [line_chart(losses, title="loss", x_label="step")]
     charts += _part_charts(record)
     charts += [
-        line_chart([record.series("step", "lr")], title="learning rate", x_label="step"),
+        line_chart([record.series("step", "lr")], title="learning rate", x_label="step", noisy=False),
         line_chart([record.series("step", "grad_norm")], title="gradient norm", x_label="step"),
         line_chart([record.series("step", "clips_per_second")], title="speed", x_label="step", unit="clips/s"),
         line_chart([_percent(record)], title="time waiting for data", x_label="step", unit="%", limits=(0, 100)),
@@ -107,11 +108,25 @@ def training_section(record: Record) -> Markup:
 
 
 def _part_charts(record: Record) -> list[Markup]:
-    """Parts of the loss, at most six lines to a chart."""
-    parts = record.parts("step")
-    groups = [parts[start : start + 6] for start in range(0, len(parts), 6)]
-    titles = ["parts of the loss" + (f", {k + 1}" if len(groups) > 1 else "") for k in range(len(groups))]
-    return [line_chart(group, title=title, x_label="step") for group, title in zip(groups, titles, strict=True)]
+    """Parts of the loss: those of like size together, at most six lines to a chart."""
+    groups: list[list[Series]] = []
+    for part in record.parts("step"):
+        fitting = [group for group in groups if len(group) < 6 and _alike(group[0], part)]
+        if fitting:
+            fitting[0].append(part)
+        else:
+            groups.append([part])
+    return [line_chart(group, title=", ".join(part.name for part in group), x_label="step") for group in groups]
+
+
+def _alike(first: Series, second: Series) -> bool:
+    """Whether two lines can share an axis: neither is five times as high as the other, nor is just one a share."""
+    sizes = [max((abs(y) for y in line.y if math.isfinite(y)), default=0.0) for line in (first, second)]
+    return _is_share(first) == _is_share(second) and max(sizes) <= 5 * min(sizes)
+
+
+def _is_share(line: Series) -> bool:
+    return "accuracy" in line.name
 
 
 def _percent(record: Record) -> Series:
@@ -131,7 +146,8 @@ def _waiting(record: Record) -> Markup | None:
 
 
 def _thinned(record: Record) -> Markup | None:
-    return tag("p", "Each line shows means of neighbouring steps.", class_="note") if len(record.steps) > 240 else None
+    text = "Pale: means of neighbouring steps. Strong: the same, smoothed over a twentieth of the run."
+    return tag("p", text, class_="note") if len(record.steps) > POINTS else None
 
 
 def pictures_section(record: Record, budget: Budget, *, redact: bool) -> Markup:
@@ -154,7 +170,8 @@ def _figure(shown: Shown, budget: Budget) -> Markup:
         return tag("figure", missing(f"{shown.path.name} cannot be shown: {error}."), caption)
     if not budget.take(picture, shown.path.name):
         return tag("figure", missing(f"{shown.path.name} was left out to keep this page small."), caption)
-    return tag("figure", picture.markup(f"{shown.title}. {shown.caption}"), caption)
+    wide = "wide" if picture.width > _WIDE else None
+    return tag("figure", picture.markup(f"{shown.title}. {shown.caption}"), caption, class_=wide)
 
 
 def quarantine_section(record: Record) -> Markup:
