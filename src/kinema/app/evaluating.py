@@ -36,7 +36,7 @@ def evaluate_to_screen(
         skip_broken=skip_broken,
     )
     settings = EvaluationSettings(protocols=protocols, folds=folds, within=within, extraction=extraction)
-    manifest = open_manifest(data)
+    manifest = open_manifest(data, refuse_broken=not skip_broken)
     name = name or data.stem
     with progress_bar(f"evaluating {run_folder}") as tick:
         results = evaluate_run(run, manifest, settings, name=name, progress=tick)

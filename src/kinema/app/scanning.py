@@ -35,7 +35,8 @@ def _summarise(report: ScanReport, out: Path, aside: Path) -> None:
     print(f"{len(manifest):,} videos, {_duration(seconds)}, written to {out}")
     if "label" in manifest.columns:
         counts = Counter(manifest.column("label"))
-        print(f"labels: {len(counts)} classes ({', '.join(f'{name} {n}' for name, n in counts.most_common(6))} …)")
+        shown = ", ".join(f"{name} {count}" for name, count in counts.most_common(6))
+        print(f"labels: {len(counts)} classes ({shown}{' …' if len(counts) > 6 else ''})")
     if "split" in manifest.columns:
         counts = Counter(manifest.column("split"))
         print(f"splits: {', '.join(f'{name} {count}' for name, count in counts.items())}")
@@ -50,4 +51,6 @@ def _summarise(report: ScanReport, out: Path, aside: Path) -> None:
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
     return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{seconds / 60:.1f} minutes"

@@ -9,13 +9,18 @@ from kinema.data.scan import scan
 from kinema.errors import DataError
 
 
-def open_manifest(source: str | Path, *, workers: int | None = None) -> Manifest:
+def open_manifest(source: str | Path, *, workers: int | None = None, refuse_broken: bool = False) -> Manifest:
     """A manifest from a file that `kinema scan` wrote, from any other list, or from a folder of videos.
 
     What has not been scanned yet is scanned now; files that cannot be read are left out and said on standard error.
 
+    Args:
+        source: manifest, list or folder.
+        workers: processes that scan.
+        refuse_broken: raise instead of leaving files out, for evaluation, where that would flatter the numbers.
+
     Raises:
-        DataError: nothing there, or no readable video.
+        DataError: nothing there, no readable video, or a broken one with `refuse_broken`.
     """
     import sys
 
@@ -29,4 +34,9 @@ def open_manifest(source: str | Path, *, workers: int | None = None) -> Manifest
     report = scan(source, workers=workers)
     for path, reason in report.quarantined:
         print(f"set aside: {path}: {reason}", file=sys.stderr)
+    if report.quarantined and refuse_broken:
+        raise DataError(
+            f"{len(report.quarantined)} files of {source} cannot be read (named above): repair or remove them, or "
+            "evaluate without them with --skip-broken"
+        )
     return report.manifest
