@@ -71,7 +71,7 @@ def thin(x: Sequence[float], y: Sequence[float], most: int = POINTS) -> tuple[li
 
 
 def smooth(values: Sequence[float], reach: int) -> list[float]:
-    """Centred means over `reach` neighbours to each side, fewer at the ends; values that are not finite are left out."""
+    """Centred means over `reach` neighbours to each side, fewer at the ends; what is not finite is left out."""
     found = []
     for middle, value in enumerate(values):
         side = min(reach, middle, len(values) - 1 - middle)

@@ -143,7 +143,7 @@ class _Clips:
 
     def _encode(self, root: Path, name: str) -> Picture | str:
         try:
-            return row_clip(Manifest.from_rows([_row(root, name)], root), 0)
+            return row_clip(Manifest.from_rows([video_row(root, name)], root), 0)
         except KinemaError as error:
             return str(error)
 
@@ -152,7 +152,7 @@ class _Clips:
         return missing(self._problem) if self._problem else None
 
 
-def _row(root: Path, name: str) -> dict[str, str | float]:
+def video_row(root: Path, name: str) -> dict[str, str | float]:
     """The manifest row of a stored name: a path below `root`, for a segment followed by its bounds in seconds."""
     path, *bounds = name.rsplit(" ", 2)
     if len(bounds) == 2 and not (root / name).exists() and all(_BOUND.fullmatch(bound) for bound in bounds):

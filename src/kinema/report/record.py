@@ -121,7 +121,7 @@ def read_record(folder: Path) -> Record:
         folder=folder,
         recipe=_yaml(text, problems),
         recipe_text=text,
-        events=_events(folder / "metrics.jsonl"),
+        events=_events(folder / "metrics.jsonl", problems),
         pictures=_pictures(folder, problems),
         evaluations=_evaluations(folder / "evaluation", problems),
         quarantine=_quarantine(folder),
@@ -148,11 +148,25 @@ def _json(path: Path, problems: list[str]) -> dict[str, Any]:
         return {}
 
 
-def _events(path: Path) -> dict[str, list[Event]]:
+def _events(path: Path, problems: list[str]) -> dict[str, list[Event]]:
+    """The events by kind; lines that are no event are counted among the problems."""
     found: dict[str, list[Event]] = {"step": []}
-    for event in read_journal(path):
-        found.setdefault(str(event.get("event")), []).append(event)
+    events = [event for event in read_journal(path) if _is_event(event)]
+    for event in events:
+        found.setdefault(str(event["event"]), []).append(event)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    if damaged := len(lines) - len(events):
+        problems.append(f"{damaged} line{'s' * (damaged > 1)} of {path.name} cannot be read and were passed over")
     return found
+
+
+def _is_event(event: object) -> bool:
+    """Whether a line says what happened, and for the drawn kinds at which step."""
+    if not isinstance(event, dict) or "event" not in event:
+        return False
+    drawn = event["event"] in ("step", "health", "validation")
+    parts = event.get("parts") or {}
+    return not drawn or (math.isfinite(as_number(event.get("step"))) and isinstance(parts, dict))
 
 
 def _quarantine(folder: Path) -> list[tuple[str, str]]:

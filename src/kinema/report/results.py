@@ -155,7 +155,7 @@ def _value_cell(rows: Sequence[ResultRow], beside: str) -> Markup:
     values = [row.value for row in rows]
     mean = f"{sum(values) / len(values):.1f}"
     short, words = _EXPOSURE.get(rows[0].exposure, ("", ""))
-    mark = tag("abbr", f" {short}", title=words) if short else None
+    mark = tag("abbr", f"\N{NO-BREAK SPACE}{short}", title=words) if short else None
     seeds = f"{len(rows)} seeds: {min(values):.1f} to {max(values):.1f}" if len(rows) > 1 else ""
     return tag("td", mean, mark, *(tag("small", text) for text in (_interval(rows), seeds, beside) if text))
 
