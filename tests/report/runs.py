@@ -171,10 +171,14 @@ def make_row(arm: str, protocol: str, metric: str, value: float, **changes: obje
 def compare(against: str, difference: float, *, half: float = 8.5, **changes: object) -> Comparison:
     low, high = difference - half, difference + half
     verdict = "beats" if low > 0 else "loses" if high < 0 else "not distinguishable"
-    fields: dict[str, object] = {"protocol": "knn", "metric": "top1", "p_value": 0.0004, "groups": 20}
-    return Comparison(
-        "trained", against, difference=difference, low=low, high=high, verdict=verdict, **fields | changes
-    )
+    fields: dict[str, object] = {
+        "protocol": "knn",
+        "metric": "top1",
+        "p_value": 0.0004,
+        "groups": 20,
+        "verdict": verdict,
+    }
+    return Comparison("trained", against, difference=difference, low=low, high=high, **fields | changes)
 
 
 def write_run(folder: Path) -> Path:

@@ -101,15 +101,15 @@ def _tables(rows: Sequence[ResultRow]) -> Markup:
     legend = [f"{short} {words}. " for name, (short, words) in _EXPOSURE.items() if name in {r.exposure for r in rows}]
     note = tag("p", *legend, "Small: 95 % interval by bootstrap over groups of test videos.", class_="note")
     clips = [row for row in others if row.level == "clip"]
+    caption = f"Percent of {headline[0].level}s right" if headline else "Percent right"
     if not others:
-        return join(_value_table(headline, clips, "Percent right"), note)
+        return join(_value_table(headline, clips, caption), note)
     by_kind = dict.fromkeys((row.protocol, row.level) for row in others)
     folded = [
         _value_table([row for row in others if (row.protocol, row.level) == kind], (), f"{kind[0]}, by {kind[1]}")
         for kind in by_kind
     ]
     details = tag("details", tag("summary", f"All other measures ({len(others)} numbers)"), *folded)
-    caption = f"Percent of {headline[0].level}s right"
     return join(_value_table(headline, clips, caption), note, details)
 
 
