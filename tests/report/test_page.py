@@ -2,12 +2,14 @@
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import yaml
 
+from kinema.cli import build_parser
 from kinema.data.manifest import Manifest
 from kinema.errors import DataError
 from kinema.report import page as page_module
@@ -104,8 +106,11 @@ def test_missing_parts_are_said_with_the_command(tmp_path):
     (run / "recipe.yaml").write_text("method: sts\n")
     page = report(run)
     assert [section["id"] for section in page.all("section")] == SECTIONS
-    assert f"kinema evaluate {run}" in page.text
-    assert f"kinema pretrain VIDEOS -o {run} --resume" in page.text
+    commands = [words for words in page.words if words.startswith("kinema ") and "--" in words]
+    understood = [build_parser().parse_args(shlex.split(command)[1:]) for command in commands]
+    assert {options.command for options in understood} == {"evaluate", "pretrain"}
+    assert page.text.count(f"kinema evaluate {run} --data") == 4
+    assert page.text.count(f"-o {run} --resume") == 1
     for words in ("Not evaluated yet", "No step has been logged", "have not been looked at", "drawn no pictures"):
         assert words in page.text
 

@@ -16,7 +16,7 @@ from kinema.metrics.retrieval import similarities
 from kinema.report.clips import Budget, Picture, row_clip
 from kinema.report.markup import Markup, join, tag
 from kinema.report.record import Evaluation, Record
-from kinema.report.sections import missing, section
+from kinema.report.sections import evaluate_command, missing, section
 
 QUERIES, NEIGHBOURS = 8, 5
 _BOUND = re.compile(r"\d+(\.\d+)?")
@@ -43,7 +43,11 @@ class Videos:
 def gallery_section(record: Record, budget: Budget, *, redact: bool) -> Markup:
     """Eight queries of the first evaluation that stored features, each with its five nearest neighbours."""
     if not record.evaluations:
-        return section("gallery", _TITLE, missing("Not evaluated yet, so there are no features to compare."))
+        return section(
+            "gallery",
+            _TITLE,
+            missing("Not evaluated yet, so there are no features to compare.", evaluate_command(record)),
+        )
     for evaluation in record.evaluations:
         videos = stored_videos(evaluation.results)
         if videos is not None:

@@ -13,7 +13,7 @@ from kinema.report.judgement import Finding, findings, signed
 from kinema.report.markup import Content, Markup, join, table, tag
 from kinema.report.matrix import confusion_figure
 from kinema.report.record import Evaluation, Record, as_number
-from kinema.report.sections import missing, section
+from kinema.report.sections import evaluate_command, missing, section
 
 _EXPOSURE = {
     "transductive": ("T", "transductive: pre-training saw the test videos, without their labels"),
@@ -39,14 +39,10 @@ def judgement_boxes(record: Record) -> Markup:
     """The sentence that the page is read for, one box per evaluation."""
     if not record.evaluations:
         text = missing(
-            "Not evaluated yet, so nothing is known about what the features are worth.", _evaluate_command(record)
+            "Not evaluated yet, so nothing is known about what the features are worth.", evaluate_command(record)
         )
         return tag("div", tag("h2", "Not evaluated yet"), text, class_="judgement none")
     return join(*(_judgement_box(evaluation) for evaluation in record.evaluations))
-
-
-def _evaluate_command(record: Record) -> str:
-    return f"kinema evaluate {record.folder} LABELLED_VIDEOS"
 
 
 def _judgement_box(evaluation: Evaluation) -> Markup:
@@ -78,7 +74,7 @@ def _overall(found: Sequence[Finding]) -> tuple[str, str]:
 def results_section(record: Record) -> Markup:
     """Everything that was evaluated."""
     if not record.evaluations:
-        return section("results", "Results", missing("Not evaluated yet.", _evaluate_command(record)))
+        return section("results", "Results", missing("Not evaluated yet.", evaluate_command(record)))
     return section("results", "Results", *(_one_evaluation(evaluation) for evaluation in record.evaluations))
 
 

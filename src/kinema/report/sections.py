@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -199,10 +200,16 @@ def recipe_section(record: Record) -> Markup:
 
 def next_section(record: Record) -> Markup:
     """Commands that lead on from here."""
-    run = str(record.folder)
-    steps = [("Prove what the features are worth", f"kinema evaluate {run} LABELLED_VIDEOS")]
-    steps.append(("Compute a feature of each video of yours", f"kinema embed {run} VIDEOS"))
+    run, method = shlex.quote(str(record.folder)), shlex.quote(str(record.recipe.get("method", "METHOD")))
+    python = f"import kinema\nencoder = kinema.load_run({str(record.folder)!r}).encoder()"
+    steps = [("Prove what the features are worth", evaluate_command(record)), ("Use the encoder in Python", python)]
     if not record.finished:
-        steps.insert(0, ("Go on training", f"kinema pretrain VIDEOS -o {run} --resume"))
+        again = f"kinema pretrain {method} --data VIDEOS --recipe {run}/recipe.yaml -o {run} --resume"
+        steps.insert(0, ("Go on training", again))
     items = [tag("li", text, tag("pre", tag("code", command))) for text, command in steps]
     return section("next", "What to do next", tag("ol", *items))
+
+
+def evaluate_command(record: Record) -> str:
+    """What to type to learn what the features are worth."""
+    return f"kinema evaluate {shlex.quote(str(record.folder))} --data LABELLED_VIDEOS"
