@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from kinema.data.sample import Frames, Sample
+from kinema.data.loading import Request, deliver
+from kinema.data.sample import Clock, Frames, Sample
 from kinema.data.scan import scan
 from kinema.methods.base import Method
+from kinema.methods.sts import STS
 from kinema.modules.encoder import Encoder, EncoderInput, Features, Products
 from kinema.training.checkpoint import checkpoints, load_tensors
 from kinema.training.loop import pretrain
@@ -151,6 +153,18 @@ def tiny_recipe(method="sts", **overrides):
     settings = {"optimiser.name": "sgd", "optimiser.lr": 0.01, "schedule.warmup": 0.5, "clip_grad": None}
     named = {f"options.{name}": value for name, value in options.items()}
     return load_recipe(method, None, {**named, **base, **settings, **overrides})
+
+
+def tiny_sts(**options):
+    """A tiny STS with the same first weights each time."""
+    torch.manual_seed(0)
+    return STS(**{**TINY_STS, "resize": (32, 40), **options})
+
+
+def read_batch(method, index, samples=(0, 1, 2, 3), *, seed=0, **options):
+    """One batch as prepared, or as read with `prepare=False`."""
+    request = Request(Clock(0, 0, 0.0), tuple(samples), (0,) * len(samples))
+    return next(iter(deliver(method, index, [request], seed=seed, workers=0, **options))).batch
 
 
 def journal(run, event=None):

@@ -6,7 +6,7 @@ from torch import nn
 
 from kinema.errors import RecipeError
 from kinema.methods.base import Method, ParamGroup, Phase
-from kinema.training.optimisers import build_optimiser, check_phases, set_lr
+from kinema.training.optimisers import build_optimiser, build_optimisers, check_phases, set_lr
 from kinema.training.recipe import OptimiserConfig
 
 
@@ -109,3 +109,24 @@ def test_frozen_parameters_need_no_phase():
     check_phases(Split())
     with pytest.raises(RecipeError, match=r"phase 'c' has no trainable parameter that starts with \('frozen',\)"):
         build_optimiser(Split(), Phase("c", ("frozen",)), OptimiserConfig())
+
+
+def test_phases_need_names_of_their_own():
+    class Twins(Toy):
+        phases = (Phase("same", ("trunk",)), Phase("same", ("head",)))
+
+    with pytest.raises(RecipeError, match="need different names, got same, same"):
+        build_optimisers(Twins(), OptimiserConfig())
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (OptimiserConfig("sgd", momentum=0.0, nesterov=True), "Nesterov momentum requires a momentum"),
+        (OptimiserConfig("adamw", betas=(2.0, 0.9)), "Invalid beta"),
+        (OptimiserConfig("sgd", momentum=-1.0), "Invalid momentum"),
+    ],
+)
+def test_settings_that_no_optimiser_takes_are_explained(config, message):
+    with pytest.raises(RecipeError, match=f"optimiser '{config.name}' refuses its settings: {message}"):
+        build_optimisers(Toy(), config)

@@ -34,10 +34,10 @@ from kinema.training.distributed import agree, barrier, choose_device, processes
 from kinema.training.files import read_json, write_atomic
 from kinema.training.journal import rewind
 from kinema.training.monitor import Monitor
-from kinema.training.optimisers import check_phases
+from kinema.training.optimisers import build_optimisers
 from kinema.training.recipe import Recipe
 from kinema.training.schedules import lr_factor
-from kinema.training.stepper import Outcome, Stepper
+from kinema.training.stepper import Outcome, Stepper, check_precision
 from kinema.training.timeline import Timeline, build_timeline, share_of_batch
 
 
@@ -80,7 +80,8 @@ class Trainer:
         # What can be refused is refused before the folder is made.
         share_of_batch(recipe, world_size())
         method = recipe.build()
-        check_phases(method)
+        build_optimisers(method, recipe.optimiser)
+        check_precision(method, recipe.precision, device)
         manifest.require(method.columns, f"method '{recipe.method}'")
         self.manifest, self.held_out = _hold_out(manifest, recipe)
         self.index: Index = method.index(self.manifest)
@@ -191,7 +192,11 @@ class Trainer:
                 self.step,
                 model=self.method.state_dict(),
                 training=self.stepper.state_dict(),
-                state={"epoch": self.timeline.clock(self.step).epoch, "versions": versions()},
+                state={
+                    "epoch": self.timeline.clock(self.step).epoch,
+                    "threads": torch.get_num_threads(),
+                    "versions": versions(),
+                },
                 ema=self.ema.module.state_dict() if self.ema else None,
                 keep=self.recipe.keep,
             )
@@ -200,7 +205,11 @@ class Trainer:
         found = checkpoints(self.folder)
         if found:
             newest = found[-1]
-            self.step = int(read_json(newest / "state.json")["step"])
+            state = read_json(newest / "state.json")
+            self.step = int(state["step"])
+            if self.recipe.threads is None and self.device.type == "cpu":
+                # The last bits depend on the number of threads: keep it, also on a machine with other cores.
+                torch.set_num_threads(int(state["threads"]))
             load_weights(self.method, load_tensors(newest / "model.safetensors"), newest)
             self.stepper.load_state_dict(load_training_state(newest, self.device))
             if self.ema:
@@ -221,8 +230,9 @@ def _setup(method: Method, index: Index, folder: Path, workers: int) -> None:
 
 
 def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processors that this process may use: its share where torchrun started several on the machine."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, found // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def default_workers(device: torch.device) -> int:

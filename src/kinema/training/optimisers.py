@@ -12,6 +12,8 @@ from kinema.errors import RecipeError
 from kinema.methods.base import Method, ParamGroup, Phase, parameter_names
 from kinema.training.recipe import OptimiserConfig
 
+Groups = list[dict[str, Any]]
+
 
 def build_optimiser(method: Method, phase: Phase, config: OptimiserConfig) -> torch.optim.Optimizer:
     """The optimiser of one phase. Every group carries "multiplier", its factor on the scheduled learning rate.
@@ -25,7 +27,7 @@ def build_optimiser(method: Method, phase: Phase, config: OptimiserConfig) -> to
         groups[method.param_group(name, parameters[name])].append(parameters[name])
     if not groups:
         raise RecipeError(f"phase '{phase.name}' has no trainable parameter that starts with {phase.params}")
-    described: list[dict[str, Any]] = [
+    described: Groups = [
         {
             "params": members,
             "lr": config.lr * group.lr,
@@ -36,10 +38,20 @@ def build_optimiser(method: Method, phase: Phase, config: OptimiserConfig) -> to
     ]
     # One fused kernel on CUDA; the default loop elsewhere.
     fused = True if all(p.is_cuda for members in groups.values() for p in members) else None
-    if config.name == "sgd":
-        return torch.optim.SGD(described, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
-    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(described, lr=config.lr, betas=config.betas, fused=fused)
+    try:
+        return _KINDS[config.name](described, config, fused)
+    except ValueError as error:
+        raise RecipeError(f"optimiser '{config.name}' refuses its settings: {error}") from error
+
+
+def build_optimisers(method: Method, config: OptimiserConfig) -> dict[str, torch.optim.Optimizer]:
+    """One optimiser per phase, by the phase's name.
+
+    Raises:
+        RecipeError: a parameter of no phase or of two, phases of one name, or settings that no optimiser takes.
+    """
+    check_phases(method)
+    return {phase.name: build_optimiser(method, phase, config) for phase in method.phases}
 
 
 def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
@@ -49,11 +61,14 @@ def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:
 
 
 def check_phases(method: Method) -> None:
-    """Every trainable parameter must belong to exactly one phase.
+    """Every trainable parameter must belong to exactly one phase, and every phase have a name of its own.
 
     Raises:
-        RecipeError: naming the parameters that no phase, or more than one, would train.
+        RecipeError: naming the parameters that no phase, or more than one, would train, or the phases.
     """
+    names = [phase.name for phase in method.phases]
+    if len(set(names)) < len(names):
+        raise RecipeError(f"the phases of a method need different names, got {', '.join(names)}")
     seen: dict[str, int] = defaultdict(int)
     for phase in method.phases:
         for name in parameter_names(method, phase):
@@ -62,3 +77,18 @@ def check_phases(method: Method) -> None:
     if wrong:
         counts = ", ".join(f"{name} ({seen[name]} phases)" for name in wrong[:5])
         raise RecipeError(f"each trainable parameter belongs to exactly one phase; not so: {counts}")
+
+
+def _sgd(groups: Groups, config: OptimiserConfig, fused: bool | None) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov, fused=fused)
+
+
+def _adamw(groups: Groups, config: OptimiserConfig, fused: bool | None) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=fused)
+
+
+def _adam(groups: Groups, config: OptimiserConfig, fused: bool | None) -> torch.optim.Optimizer:
+    return torch.optim.Adam(groups, lr=config.lr, betas=config.betas, fused=fused)
+
+
+_KINDS = {"sgd": _sgd, "adamw": _adamw, "adam": _adam}

@@ -113,6 +113,10 @@ class Recipe:
         for name, value in positive.items():
             if value < 1:
                 raise RecipeError(f"{name}={value}: must be at least 1")
+        for name, least in {"workers": 0, "threads": 1, "checkpoint": 0, "health": 0}.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise RecipeError(f"{name}={value}: must be at least {least}")
         if not 0 <= self.ema < 1:
             raise RecipeError(f"ema={self.ema}: a decay lies in [0, 1); 0 means no average")
         if not 0 <= self.validation < 1:
