@@ -27,6 +27,7 @@ def judged(untrained: float | None, pixels: float | None) -> str:
     [
         (20, 20, "good: Useful"),
         (20, 2, "warning: It has learned; whether it is better"),
+        (20, -2, "warning: It has learned; whether it is better"),
         (20, -20, "warning: It has learned, but is not useful yet"),
         (20, None, "warning: It has learned; it was not compared"),
         (2, 20, "warning: Better than pixel references, yet not distinguishable"),
