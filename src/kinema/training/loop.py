@@ -61,7 +61,7 @@ def pretrain(recipe: Recipe, manifest: Manifest, out: str | Path, *, resume: boo
     """
     folder = Path(out)
     device = choose_device(recipe.device)
-    with processes(device), _threads(recipe, device):
+    with processes(device), cpu_threads(recipe, device):
         trainer = Trainer(recipe, manifest, folder, device, resume=resume)
         with Monitor(folder, trainer.timeline, quiet=quiet or rank() > 0) as monitor:
             trainer.fit(monitor)
@@ -115,7 +115,7 @@ class Trainer:
         self.method.train()
         saved = time.monotonic()
         for deliveries in self._steps(monitor):
-            batches = [self._on_device(delivery) for delivery in deliveries if delivery.batch is not None]
+            batches = [self.on_device(delivery) for delivery in deliveries if delivery.batch is not None]
             # A process that lacks a micro-batch cannot take part in the exchange of gradients: all skip together.
             lacking = len(batches) < len(deliveries) if world_size() > 1 else not batches
             skip, failures = agree(lacking, [failure for delivery in deliveries for failure in delivery.failures])
@@ -177,7 +177,8 @@ class Trainer:
                 return
             yield found
 
-    def _on_device(self, delivery: Delivery) -> Batch:
+    def on_device(self, delivery: Delivery) -> Batch:
+        """The delivered batch, prepared, where the network is."""
         assert delivery.batch is not None
         if self.prepare_in_workers:
             return delivery.batch
@@ -241,7 +242,7 @@ def default_workers(device: torch.device) -> int:
 
 
 @contextmanager
-def _threads(recipe: Recipe, device: torch.device) -> Iterator[None]:
+def cpu_threads(recipe: Recipe, device: torch.device) -> Iterator[None]:
     """Leave cores to the workers: threads that wait for each other on a full machine cost more than they do."""
     before = torch.get_num_threads()
     if device.type == "cpu":
