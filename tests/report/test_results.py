@@ -120,11 +120,11 @@ def test_confusion_counts_the_true_class_in_rows():
 
 
 def test_confusion_is_that_of_the_stored_scores():
-    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32)
-    kept = {"labels": np.array([0, 0, 1]), "classes": np.array(["a", "b"]), "trained/knn/0": scores}
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]], np.float32)
+    kept = {"labels": np.array([0, 0, 0, 1]), "classes": np.array(["a", "b"]), "trained/knn/0": scores}
     figure = confusion_figure(Results((), (), {}, kept))
-    assert "a taken for b: 1 (50%)" in figure
-    assert "b taken for a: 1 (100%)" in figure
+    assert "a taken for b: 2 (67%)" in figure
+    assert "b taken for b: 1 (100%)" in figure
     assert "No confusion matrix" in confusion_figure(Results((), (), {}, {}))
 
 
