@@ -23,7 +23,7 @@ from kinema.randomness import numpy_generator
 
 Progress = Callable[[int, int], None]
 TEST_SHARE = 0.375
-"""Share of the clips, drawn for each by itself, that `split` calls test."""
+"""Share of the rounds through all classes, drawn for each by itself, that `split` calls test."""
 
 # A lookahead of its own thread makes the bytes depend on how busy the machine is.
 _QUALITY = {
@@ -56,7 +56,7 @@ def render_world(
         progress: called with (clips done, clips).
 
     Returns:
-        `out`/labels.csv with the columns path, label (the motion), split, group, shape, speed (pixels per second),
+        `out`/labels.csv with the columns path, label (the motion), split, shape, speed (pixels per second),
         direction (degrees, y down), camera_x and camera_y (pixels per second).
     """
     world, folder = world or World(), Path(out)
@@ -119,7 +119,6 @@ def _truth(seed: int, i: int, world: World) -> dict[str, Any]:
         "path": _name(i),
         "label": body.motion,
         "split": "test" if held_out else "train",
-        "group": i // len(world.classes),
         "shape": body.shape,
         "speed": round(body.speed, 3),
         "direction": round(math.degrees(body.direction), 2),
