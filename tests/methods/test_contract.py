@@ -75,7 +75,7 @@ class Adversarial(Method):
 def test_each_phase_moves_its_own_parameters_alone(tiny_videos, tmp_path):
     recipe = tiny_recipe(named(Adversarial), epochs=1, batch=30, clip_grad=1.0)
     trainer = Trainer(recipe, tiny_videos, tmp_path / "run", torch.device("cpu"))
-    batches = [trainer._on_device(delivery) for delivery in next(trainer._steps(Quiet()))]
+    batches = [trainer.on_device(delivery) for delivery in next(trainer._steps(Quiet()))]
     outcome = trainer.stepper.step(batches, 0, 0.1)
     trace = [*trainer.method.trace, ("end", trainer.method.snapshot())]
     assert [name for name, _ in trace] == ["critic", "critic", "generator", "side", "end"]
@@ -246,7 +246,7 @@ def test_a_multimodal_method_with_teacher_and_queue_trains(spoken, tmp_path):
 
 def test_hooks_surround_each_step(spoken, tmp_path):
     trainer = Trainer(tiny_recipe(named(Spoken)), spoken, tmp_path / "run", torch.device("cpu"))
-    batches = [trainer._on_device(delivery) for delivery in next(trainer._steps(Quiet()))]
+    batches = [trainer.on_device(delivery) for delivery in next(trainer._steps(Quiet()))]
     assert batches[0]["told"].requires_grad is False
     trainer.stepper.step(batches, 3, 0.1)
     assert trainer.method.steps == [("before", 3), ("after", 3)]
