@@ -59,10 +59,13 @@ def evaluate(
     counts = {"skipped": len(usable) - len(kept), "not used": len(manifest) - len(usable)}
     card = counts | {"seed": settings.seed, "versions": versions()}
     recorder = Recorder(usable.select(kept), split.restrict(kept), pretraining or {}, card)
+    # The first arm's features show, beside the numbers, which videos it takes for similar.
+    recorder.predictions["features"] = tables[arms[0].key].pooled.mean(1)[recorder.tested]
     for arm in arms:
         _judge(recorder, arm, tables.pop(arm.key), protocols, settings)
     _train_from_scratch(recorder, arms, settings)
-    return recorder.results(card | {"manifest": manifest.digest(), "settings": _what_counts(settings)})
+    about = {"manifest": manifest.digest(), "root": str(manifest.root.resolve()), "settings": _what_counts(settings)}
+    return recorder.results(card | about)
 
 
 def _judge(

@@ -85,9 +85,10 @@ class Results:
 
     Attributes:
         rows, comparisons: in the order of arms and protocols.
-        info: settings, data and versions that all rows share.
-        predictions: "ids", "labels", "classes", "groups", and "<arm>/<protocol>/<seed>" with float32 scores
-            [test samples, classes] of each classifier or int64 ranks [test samples] of each retrieval.
+        info: settings, data ("root" is the folder that the ids start from) and versions that all rows share.
+        predictions: "ids", "labels", "classes", "groups", the first arm's "features" [test samples, D], and
+            "<arm>/<protocol>/<seed>" with float32 scores [test samples, classes] of each classifier or int64 ranks
+            [test samples] of each retrieval.
     """
 
     rows: tuple[ResultRow, ...]
