@@ -230,6 +230,7 @@ class STS(Method):
 
     def _classify(self, predicted: Encoded, batch: Batch) -> Losses:
         target, valid = self._targets(batch, "1d")
+        valid = valid & (target.motion > 0)  # label 0 has no class
         motion = torch.split(predicted.motion, list(self.outputs[0]), 1)
         appearance = torch.split(predicted.appearance, list(self.outputs[1]), 1)
         loss = statistics_classification_loss(
