@@ -117,6 +117,10 @@ def test_reference_takes_the_released_choices():
     default = tiny_sts()
     assert (default.extra_flow, default.colour, default.still, default.negate_u) == (False, "vote", "ignore", True)
     assert default.input.channels == "rgb" and default.input.std != (1.0, 1.0, 1.0)
+    # What is given stands, whatever the reference.
+    mixed = tiny_sts(reference=True, colour="vote", negate_u=True, raw_pixels=False, flow_fields="n-1", still="ignore")
+    assert (mixed.extra_flow, mixed.colour, mixed.still, mixed.negate_u) == (False, "vote", "ignore", True)
+    assert mixed.input == default.input
 
 
 @pytest.mark.parametrize("target", TARGETS)

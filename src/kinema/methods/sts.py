@@ -66,16 +66,17 @@ class STS(Method):
         flip: probability of a horizontal mirror.
         clips: "windows" visits every non-overlapping clip once an epoch, "random" one random clip per video.
         flow: preset of the optical flow that makes the labels.
-        flow_fields: "n-1" sums the flows between the clip's frames; "n" adds one beyond its end, as the released
-            loader does.
+        flow_fields: "n-1" (ours) sums the flows between the clip's frames; "n" adds one beyond its end, as the
+            released loader does.
         orientation: "soft" (released code) or "hard" (paper) orientation bins.
-        colour: dominant colour by "vote" of octants (paper) or the most frequent "exact" colour (released code).
-        still: labels of clips without motion: "ignore" them, or keep the released code's "reference" values.
-        negate_u: negate horizontal flow in mirrored clips (physically right; the released code does not).
-        raw_pixels: feed BGR 0..255 instead of normalised RGB, as the released code does.
+        colour: dominant colour by "vote" of octants (ours, and the paper's) or the most frequent "exact" colour
+            (released code).
+        still: labels of clips without motion: "ignore" them (ours), or keep the released code's "reference" values.
+        negate_u: negate horizontal flow in mirrored clips (ours: physically right; the released code does not).
+        raw_pixels: feed BGR 0..255 as the released code does, instead of normalised RGB (ours).
         curriculum: epochs at the start that see only the easier half of the clips (Sec. 3.4); 0: none.
-        reference: the released code's choices throughout: flow_fields "n", colour "exact", still "reference", no
-            negated flow, raw pixels. Overrides those five options.
+        reference: where flow_fields, colour, still, negate_u or raw_pixels is not given (null), take the released
+            code's choice instead of ours: "n", "exact", "reference", false, true.
     """
 
     def __init__(
@@ -96,24 +97,25 @@ class STS(Method):
         flip: float = 0.5,
         clips: Literal["windows", "random"] = "windows",
         flow: str = "dis-half",
-        flow_fields: Literal["n-1", "n"] = "n-1",
+        flow_fields: Literal["n-1", "n"] | None = None,
         orientation: Literal["soft", "hard"] = "soft",
-        colour: Literal["vote", "exact"] = "vote",
-        still: Literal["ignore", "reference"] = "ignore",
-        negate_u: bool = True,
-        raw_pixels: bool = False,
+        colour: Literal["vote", "exact"] | None = None,
+        still: Literal["ignore", "reference"] | None = None,
+        negate_u: bool | None = None,
+        raw_pixels: bool | None = None,
         curriculum: int = 0,
         reference: bool = False,
     ) -> None:
         super().__init__()
-        if reference:
-            flow_fields, colour, still, negate_u, raw_pixels = "n", "exact", "reference", False, True
         self.groups = _groups(motion, appearance)
         self.motion_weight, self.appearance_weight = motion_weight, appearance_weight
         self.target, self.flip, self.clips, self.flow, self.curriculum = target, flip, clips, flow, curriculum
-        self.extra_flow = flow_fields == "n"
-        self.orientation, self.colour, self.still, self.negate_u = orientation, colour, still, negate_u
-        pixels = RAW_PIXELS if raw_pixels else EncoderInput()
+        self.extra_flow = (flow_fields or ("n" if reference else "n-1")) == "n"
+        self.orientation = orientation
+        self.colour = colour or ("exact" if reference else "vote")
+        self.still = still or ("reference" if reference else "ignore")
+        self.negate_u = not reference if negate_u is None else negate_u
+        pixels = RAW_PIXELS if (reference if raw_pixels is None else raw_pixels) else EncoderInput()
         self.input = EncoderInput(
             "video",
             frames,
