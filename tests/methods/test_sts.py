@@ -87,7 +87,7 @@ def test_labels_are_of_exactly_what_the_network_sees(tiny_videos, negate_u, refe
         frames, flow = (part[:, top : top + SIZE, left : left + SIZE] for part in (frames[:CLIP], flow))
         if flip:
             frames, flow = frames[:, :, ::-1], flow[:, :, ::-1].copy()
-            if negate_u and not reference:
+            if negate_u:
                 flow[..., 0] = 255 - flow[..., 0]
         clip, field = (torch.from_numpy(part.copy()).permute(3, 0, 1, 2)[None] for part in (frames, flow))
         still, colour = ("reference", "exact") if reference else ("ignore", "vote")
