@@ -10,7 +10,7 @@ from kinema.evaluation import EvaluationSettings, Extraction, Results, as_rich
 from kinema.evaluation.runs import evaluate_run
 from kinema.training.checkpoint import load_run
 from kinema.training.distributed import choose_device
-from kinema.training.loop import default_workers
+from kinema.training.loop import cpu_threads, default_workers
 
 
 def evaluate_to_screen(
@@ -38,7 +38,7 @@ def evaluate_to_screen(
     settings = EvaluationSettings(protocols=protocols, folds=folds, within=within, extraction=extraction)
     manifest = open_manifest(data, refuse_broken=not skip_broken)
     name = name or data.stem
-    with progress_bar(f"evaluating {run_folder}") as tick:
+    with progress_bar(f"evaluating {run_folder}") as tick, cpu_threads(run.recipe, device):
         results = evaluate_run(run, manifest, settings, name=name, progress=tick)
     from rich.console import Console
 
