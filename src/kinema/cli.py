@@ -185,7 +185,7 @@ def _add_synth(commands: Commands) -> None:
     parser = commands.add_parser("synth", help="render a labelled synthetic video set: the class is the motion")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--clips", type=int, default=320, help="number of videos (default: 320)")
-    parser.add_argument("--calm", action="store_true", help="four motions over quiet backgrounds, as in the demo")
+    parser.add_argument("--calm", action="store_true", help="four motions over quiet backgrounds")
     parser.add_argument("--seed", type=int, default=0, help="of every random number")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
     parser.set_defaults(run=_synth)

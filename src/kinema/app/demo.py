@@ -6,6 +6,7 @@ import math
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -23,6 +24,9 @@ from kinema.training.loop import Trainer, cpu_threads, pretrain
 from kinema.training.recipe import Recipe, load_recipe
 
 SYNTHETIC_CLIPS = 320
+DEMO_WORLD = replace(CALM, classes=("translate", "pulse"))
+"""The two motions of the calm world that a tiny network tells apart first."""
+
 TRIAL_STEPS = 8
 VIEWS = "uniform4"
 """Four clips per video, where the field takes ten: the demo is short."""
@@ -40,7 +44,7 @@ def demo(out: Path, *, data: Path | None = None, minutes: float = 2.0) -> Path:
         Path of report.html.
     """
     began = time.monotonic()
-    source = data if data is not None else render_to_screen(out / "videos", clips=SYNTHETIC_CLIPS, world=CALM)
+    source = data if data is not None else render_to_screen(out / "videos", clips=SYNTHETIC_CLIPS, world=DEMO_WORLD)
     _head(1, "scan")
     manifest = scan_to_file(source, out / "videos.parquet").manifest
     manifest, labelled = _training_rows(manifest), "label" in manifest.columns
