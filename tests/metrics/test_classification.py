@@ -77,3 +77,9 @@ def test_mean_logits_and_mean_softmax_differ_where_one_view_is_very_sure():
 
 def test_softmax_stands_large_logits():
     np.testing.assert_allclose(softmax([[1e4, 1e4 - np.log(3)]]), [[0.75, 0.25]])
+
+
+def test_a_classifier_that_broke_down_is_never_right():
+    scores = np.array([[np.nan, np.nan, np.nan], [0.1, np.nan, 0.9], [0.1, 0.2, 0.9]])
+    assert ranks_of(scores, [0, 2, 2]).tolist() == [3, 3, 1]
+    assert topk_accuracy(scores, [0, 2, 2]) == pytest.approx(100 / 3)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool3d
 
 from kinema.data.manifest import Manifest
-from kinema.errors import RecipeError
+from kinema.errors import DataError, RecipeError
 from kinema.evaluation.reading import ClipReader, RowRead, read_rows, refuse, shown
 from kinema.evaluation.rows import pack, unpack
 from kinema.evaluation.views import view_preset
@@ -115,7 +115,7 @@ def extract(
         progress: called with (rows done, rows) while decoding.
 
     Raises:
-        DataError: files cannot be read and `options.skip_broken` is not set.
+        DataError: files cannot be read and `options.skip_broken` is not set, or features are not finite.
         RecipeError: an encoder has no such tap or takes no video.
     """
     options = options or Extraction()
@@ -130,6 +130,8 @@ def extract(
     for network, members in waiting.items():
         tables |= (found := _extract(network, members, manifest, options, progress))
         for name, table in found.items():
+            if not np.isfinite(table.pooled).all():
+                raise DataError(f"the encoder '{name}' yields features that are not finite: its weights are broken")
             if (place := places[name]) is not None:
                 write_atomic(place, table.pack())
     if not options.skip_broken:

@@ -57,11 +57,15 @@ def neighbour_votes(
 
 
 def ranks_of(scores: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """1-based rank of the true class among the scores [N, C] of each sample; ties go to the lower class index."""
+    """1-based rank of the true class among the scores [N, C] of each sample; ties go to the lower class index.
+
+    A sample with a score that is not a number has the last rank: a classifier that broke down is never right.
+    """
     table, truth = np.asarray(scores), np.asarray(labels, np.int64)
     own = table[np.arange(len(truth)), truth][:, None]
     before = np.arange(table.shape[1]) < truth[:, None]
-    return np.asarray(1 + ((table > own) | ((table == own) & before)).sum(1), np.int64)
+    ranks = 1 + ((table > own) | ((table == own) & before)).sum(1)
+    return np.where(np.isnan(table).any(1), table.shape[1], ranks).astype(np.int64)
 
 
 def topk_accuracy(scores: npt.ArrayLike, labels: npt.ArrayLike, k: int = 1) -> float:
