@@ -65,7 +65,7 @@ def ranks_of(scores: npt.ArrayLike, labels: npt.ArrayLike) -> npt.NDArray[np.int
     own = table[np.arange(len(truth)), truth][:, None]
     before = np.arange(table.shape[1]) < truth[:, None]
     ranks = 1 + ((table > own) | ((table == own) & before)).sum(1)
-    return np.where(np.isnan(table).any(1), table.shape[1], ranks).astype(np.int64)
+    return np.asarray(np.where(np.isnan(table).any(1), table.shape[1], ranks), np.int64)
 
 
 def topk_accuracy(scores: npt.ArrayLike, labels: npt.ArrayLike, k: int = 1) -> float:
