@@ -110,16 +110,36 @@ def test_a_mirror_turns_the_labels_as_it_turns_the_picture(tiny_videos):
     assert torch.equal(plain["appearance"][:, -1], mirrored["appearance"][:, -1])
 
 
+def chosen(method):
+    rules = method.rules
+    return rules.extra_flow, rules.colour, rules.still, rules.negate_u
+
+
 def test_reference_takes_the_released_choices():
     method = tiny_sts(reference=True)
-    assert (method.extra_flow, method.colour, method.still, method.negate_u) == (True, "exact", "reference", False)
+    assert chosen(method) == (
+        True,
+        "exact",
+        "reference",
+        False,
+    )
     assert method.input.channels == "bgr" and method.input.scale == 255.0 and method.input.mean == (0.0, 0.0, 0.0)
     default = tiny_sts()
-    assert (default.extra_flow, default.colour, default.still, default.negate_u) == (False, "vote", "ignore", True)
+    assert chosen(default) == (
+        False,
+        "vote",
+        "ignore",
+        True,
+    )
     assert default.input.channels == "rgb" and default.input.std != (1.0, 1.0, 1.0)
     # What is given stands, whatever the reference.
     mixed = tiny_sts(reference=True, colour="vote", negate_u=True, raw_pixels=False, flow_fields="n-1", still="ignore")
-    assert (mixed.extra_flow, mixed.colour, mixed.still, mixed.negate_u) == (False, "vote", "ignore", True)
+    assert chosen(mixed) == (
+        False,
+        "vote",
+        "ignore",
+        True,
+    )
     assert mixed.input == default.input
 
 
@@ -135,7 +155,7 @@ def test_losses_join_their_parts(prepared, target):
 def told_exactly(target, prepared):
     """Outputs that tell every label."""
     method = tiny_sts(target=target)
-    labels, valid = method._targets(prepared, "2d" if target == "2d" else "1d")
+    labels, valid = method.targets(prepared, "2d" if target == "2d" else "1d")
     if target != "classification":
         return method, torch.cat([part.float() for part in labels], 1), valid
     sizes = (*method.outputs[0], *method.outputs[1])
