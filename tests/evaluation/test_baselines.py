@@ -81,7 +81,7 @@ def test_frame_differences_of_real_actions_are_a_strong_reference(shared_data):
     split = make_split(manifest, folds="performer")
     assert len(split.folds) == 9
     tables = pixel_tables(manifest, Extraction())
-    measured = run_protocol(PROTOCOLS["linear"], tables["pixels-frame-difference"].pooled, split, 0)
+    measured = run_protocol(PROTOCOLS["linear"], tables["pixels-frame-difference"], split, 0)
     assert topk_accuracy(measured.scores.video[""], split.labels) == pytest.approx(95, abs=10)
 
 

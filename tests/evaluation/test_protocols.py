@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 
 from kinema.errors import RecipeError
+from kinema.evaluation.extract import FeatureTable
 from kinema.evaluation.measure import group_means, interval, metrics, run_protocol
-from kinema.evaluation.protocols import HIT_K, KNN_K, OTHER_K, PROTOCOLS, Scores, protocol
+from kinema.evaluation.neighbours import KNN_K, OTHER_K
+from kinema.evaluation.protocols import PROTOCOLS, protocol
+from kinema.evaluation.retrieving import HIT_K
 from kinema.evaluation.splits import Fold, Split
+from kinema.evaluation.tasks import Scores
 from kinema.metrics import paired_bootstrap, wilson_interval
 
 CLASSES, GROUPS, VIEWS, DIM = 4, 8, 5, 12
@@ -36,9 +40,14 @@ def planted(split, signal, *, seed=0):
     return features.astype(np.float32)
 
 
+def table_of(features):
+    """Features [N, views, D] that are their own last map."""
+    return FeatureTable(np.arange(len(features)), features, {"map": features})
+
+
 def headline(name, features, split):
     found = PROTOCOLS[name]
-    measured = run_protocol(found, features, split, 0)
+    measured = run_protocol(found, table_of(features), split, 0)
     labels, gallery = split.labels[np.sort(split.test)], min(len(fold.train) for fold in split.folds)
     table = metrics(measured.scores, labels, retrieves=found.retrieves, gallery=gallery)
     return {(m.name, m.level): float(m.hits.mean()) for m in table}
@@ -74,7 +83,7 @@ def test_scores_are_ordered_by_row_whatever_the_folds(split):
     features = planted(split, 8.0)
     turned = replace(split, folds=split.folds[::-1])
     for name in ("linear", "retrieval:benchmark"):
-        one, other = (run_protocol(PROTOCOLS[name], features, s, 0).scores for s in (split, turned))
+        one, other = (run_protocol(PROTOCOLS[name], table_of(features), s, 0).scores for s in (split, turned))
         np.testing.assert_array_equal(one.video[""], other.video[""])
         np.testing.assert_array_equal(one.clip[""], other.clip[""])
 
@@ -111,7 +120,7 @@ def test_vcop_has_one_level_each(split):
 def test_k_nearest_neighbours_reports_other_k_that_the_training_set_allows(split):
     names = {name for name, _ in headline("knn", planted(split, 4.0), split)}
     assert names == {"top1", "top1 k=1", "top1 k=5", "top1 k=10"}
-    measured = run_protocol(PROTOCOLS["knn"], planted(split, 4.0), split, 0)
+    measured = run_protocol(PROTOCOLS["knn"], table_of(planted(split, 4.0)), split, 0)
     assert {card["k"] for card in measured.choices} == {20}
 
 
@@ -119,7 +128,7 @@ def test_validation_rows_choose_the_strength(split):
     features = planted(split, 1.0)
     train, test = split.folds[0].train, split.folds[0].test
     stated = replace(split, folds=(Fold("f", train[:30], test, train[30:]),))
-    assert run_protocol(PROTOCOLS["linear"], features, stated, 0).choices[0]["held out"] == 26
+    assert run_protocol(PROTOCOLS["linear"], table_of(features), stated, 0).choices[0]["held out"] == 26
 
 
 def test_metrics_of_hand_cases():

@@ -11,12 +11,13 @@ from kinema.errors import RecipeError
 from kinema.evaluation.arms import SCRATCH, UNTRAINED, Arm, Encoders, all_arms, feature_tables
 from kinema.evaluation.extract import Extraction, FeatureTable, Progress
 from kinema.evaluation.measure import Measured, run_protocol
-from kinema.evaluation.protocols import Protocol, protocol
+from kinema.evaluation.protocols import protocol
 from kinema.evaluation.recorder import PIXEL_PROTOCOL, SUPERVISED, Recorder
 from kinema.evaluation.rows import Results, plain
 from kinema.evaluation.settings import EvaluationSettings
 from kinema.evaluation.splits import labelled, make_split
 from kinema.evaluation.supervised import supervised_scores
+from kinema.evaluation.tasks import Protocol
 from kinema.training.checkpoint import versions
 
 
@@ -75,9 +76,8 @@ def _judge(
     if arm.encoder is None and not all(found.retrieves for found in protocols):
         protocols = list({found.name: found for found in (*protocols, protocol(PIXEL_PROTOCOL))}.values())
     for found in protocols:
-        features = table.feature(found.tap)
-        measured = run_protocol(found, features, recorder.split, settings.seed, device=settings.extraction.device)
-        card = found.card | {"views": views, "feature dim": features.shape[2]}
+        measured = run_protocol(found, table, recorder.split, settings.seed, device=settings.extraction.device)
+        card = found.card | {"views": views, "feature dim": table.feature(found.tap).shape[2]}
         recorder.record(arm, found.name, measured, card, retrieves=found.retrieves)
 
 
@@ -99,8 +99,9 @@ def _train_from_scratch(recorder: Recorder, arms: Sequence[Arm], settings: Evalu
 
 
 def _with_taps(extraction: Extraction, protocols: Sequence[Protocol]) -> Extraction:
-    taps = tuple(dict.fromkeys(found.tap for found in protocols if found.tap is not None))
-    return replace(extraction, taps=taps, every_view=any(found.every_view for found in protocols))
+    wanted = [(found.tap, *found.taps) for found in protocols]
+    taps = dict.fromkeys(name for names in wanted for name in names if name is not None)
+    return replace(extraction, taps=tuple(taps), every_view=any(found.every_view for found in protocols))
 
 
 def _what_counts(settings: EvaluationSettings) -> dict[str, Any]:

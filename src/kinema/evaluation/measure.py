@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kinema.evaluation.protocols import HIT_K, Part, Protocol, Scores, Task
+from kinema.evaluation.extract import FeatureTable
+from kinema.evaluation.retrieving import HIT_K
 from kinema.evaluation.splits import Fold, Split
+from kinema.evaluation.tasks import Part, Protocol, Scores, Task
 from kinema.metrics import paired_bootstrap, ranks_of, wilson_interval
 from kinema.randomness import key_entropy
 
@@ -32,11 +34,9 @@ class Metric(NamedTuple):
     hits: FloatArray
 
 
-def run_protocol(
-    protocol: Protocol, features: npt.NDArray[np.float32], split: Split, seed: int, *, device: str = "cpu"
-) -> Measured:
-    """Scores of a protocol on features [N, views, D] of all rows of `split`."""
-    parts = [protocol.run(_task(features, split, fold, seed)._replace(device=device)) for fold in split.folds]
+def run_protocol(protocol: Protocol, table: FeatureTable, split: Split, seed: int, *, device: str = "cpu") -> Measured:
+    """Scores of a protocol on the features of all rows of `split`, in their order."""
+    parts = [protocol.run(_task(protocol, table, split, fold, seed)._replace(device=device)) for fold in split.folds]
     order = np.argsort(split.test, kind="stable")
     video, clip = ([getattr(part, level) for part in parts] for level in ("video", "clip"))
     scores = Scores(_joined(video, order), _joined(clip, order), {})
@@ -79,9 +79,10 @@ def interval(hits: FloatArray, member: npt.NDArray[np.int64]) -> tuple[float, fl
     return drawn.low, drawn.high
 
 
-def _task(features: npt.NDArray[np.float32], split: Split, fold: Fold, seed: int) -> Task:
+def _task(protocol: Protocol, table: FeatureTable, split: Split, fold: Fold, seed: int) -> Task:
     def part(rows: npt.NDArray[np.int64]) -> Part:
-        return Part(features[rows], split.labels[rows], tuple(split.groups[row] for row in rows))
+        taps = {name: table.taps[name][rows] for name in protocol.taps}
+        return Part(table.feature(protocol.tap)[rows], split.labels[rows], tuple(split.groups[i] for i in rows), taps)
 
     # The fold's name is part of the key: else the same place in the list would be held out in every fold.
     key = key_entropy("fold", seed, fold.name) % 2**31

@@ -19,9 +19,9 @@ from kinema.data.manifest import Manifest
 from kinema.data.sample import Batch, Clock, Frames, Sample
 from kinema.errors import DataError, RecipeError
 from kinema.evaluation.extract import Extraction, extract
-from kinema.evaluation.protocols import Scores
 from kinema.evaluation.reading import clip_frames, shown
 from kinema.evaluation.splits import Split
+from kinema.evaluation.tasks import Scores
 from kinema.metrics import softmax
 from kinema.modules.encoder import Encoder, EncoderInput
 from kinema.randomness import key_entropy
