@@ -49,12 +49,15 @@ def test_reads_of_one_file_and_size_share_one_decode(tiny_videos, decodes):
 
 
 def test_flow_is_of_the_frames_as_read(tiny_videos):
-    reads = {"clip": Frames(0, numbers(4, 5, 7), (32, 40)), "flow": Flow("clip", "dis-fast")}
+    clip = Frames(0, numbers(4, 5, 7), (32, 40))
+    reads = {"clip": clip, "flow": Flow("clip", "dis-fast"), "code": Flow("clip", "dis-fast", coded=True)}
     arrays = execute(Sample(reads, {}), tiny_videos)
     frames = read_frames(tiny_videos.video(0), [4, 5, 7], (32, 40))
-    expected = encode_flow(compute_flow(frames, "dis-fast"))
-    assert arrays["flow"].shape == (2, 2, 32, 40) and arrays["flow"].dtype == np.uint8
-    assert np.array_equal(arrays["flow"], expected.transpose(3, 0, 1, 2))
+    expected = compute_flow(frames, "dis-fast").transpose(3, 0, 1, 2)
+    assert arrays["flow"].shape == (2, 2, 32, 40) and arrays["flow"].dtype == np.float16
+    assert np.array_equal(arrays["flow"], expected.astype(np.float16))
+    assert np.abs(arrays["flow"]).max() > 1
+    assert arrays["code"].dtype == np.uint8 and np.array_equal(arrays["code"], encode_flow(expected))
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -83,12 +83,13 @@ def test_labels_are_of_exactly_what_the_network_sees(tiny_videos, negate_u, refe
         top, left, flip = (int(plan.draws[name]) for name in ("top", "left", "flip"))
         flips.add(flip)
         frames = read_frames(index.video(i), plan.reads["video"].indices, (32, 40))
-        flow = encode_flow(compute_flow(frames, "dis-fast"))
+        flow = compute_flow(frames, "dis-fast")
+        flow = encode_flow(flow) if reference else flow.astype(np.float16)
         frames, flow = (part[:, top : top + SIZE, left : left + SIZE] for part in (frames[:CLIP], flow))
         if flip:
             frames, flow = frames[:, :, ::-1], flow[:, :, ::-1].copy()
             if negate_u:
-                flow[..., 0] = 255 - flow[..., 0]
+                flow[..., 0] = (255 if reference else 0) - flow[..., 0]
         clip, field = (torch.from_numpy(part.copy()).permute(3, 0, 1, 2)[None] for part in (frames, flow))
         still, colour = ("reference", "exact") if reference else ("ignore", "vote")
         labels = motion_labels(decode_flow(field), rgb_frames=CLIP, zero=still)
@@ -117,6 +118,8 @@ def chosen(method):
 
 def test_reference_takes_the_released_choices():
     method = tiny_sts(reference=True)
+    assert method.rules.coded_flow and not tiny_sts().rules.coded_flow
+    assert not tiny_sts(reference=True, coded_flow=False).rules.coded_flow
     assert chosen(method) == (
         True,
         "exact",

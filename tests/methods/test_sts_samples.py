@@ -13,7 +13,7 @@ from kinema.randomness import numpy_generator
 from kinema.targets.statistics import curriculum_score
 from kinema.training.loop import Trainer, pretrain
 from kinema.video.decode import read_frames
-from kinema.video.flow import compute_flow, decode_flow, encode_flow
+from kinema.video.flow import compute_flow
 from tests.helpers import (
     CLIP,
     assert_same_bits,
@@ -125,7 +125,7 @@ def test_scores_are_those_of_a_centre_crop(tiny_videos):
     scores = score_clips(method, index)
     for i in (0, 7, 29):
         frames = read_frames(index.video(i), index.frames(i)[:CLIP], (32, 40))
-        flow = decode_flow(encode_flow(compute_flow(frames, "dis-fast")))[:, :, 4:36]
+        flow = compute_flow(frames, "dis-fast").astype(np.float16).astype(np.float32)[:, :, 4:36]
         expected = curriculum_score(torch.from_numpy(flow).permute(3, 0, 1, 2)[None])
         assert scores[i] == pytest.approx(float(expected), rel=1e-6)
 

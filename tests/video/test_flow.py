@@ -92,6 +92,13 @@ def test_decoding_is_exact(kind):
     assert np.asarray(flow)[0, 127] == -np.asarray(flow)[1, 0] == pytest.approx(-0.0784, abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", [np.asarray, torch.as_tensor])
+def test_what_is_flow_already_is_only_cast(kind):
+    flow = decode_flow(kind(np.array([-3.5, 0.0, 0.25], np.float16)))
+    assert np.asarray(flow).dtype == np.float32
+    assert np.asarray(flow).tolist() == [-3.5, 0.0, 0.25]
+
+
 def test_ndarray_and_tensor_agree_to_the_bit():
     code = np.arange(256, dtype=np.uint8)
     assert np.array_equal(decode_flow(code), decode_flow(torch.as_tensor(code)).numpy())

@@ -50,14 +50,17 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Optical flow between consecutive frames of the read named `of`, computed at that read's size.
+    """Optical flow between consecutive frames of the read named `of`, at that read's size: [2, frames - 1, H, W].
 
-    Handed over in the 8-bit coding of `kinema.video.flow` as uint8 [2, frames - 1, height, width], (u, v) in pixels per
-    frame. `preset` names algorithm and effort, for example "dis-fast".
+    Channels are (u, v) in pixels per frame. Flow that is computed here, by `preset` (for example "dis-fast"), is handed
+    over as float16, or with `coded` as uint8 in the 8-bit coding of `kinema.video.flow`, whose steps of 0.157 pixels
+    blur slow motion. Where the row has a `flow` column the flow comes from there instead, whatever the preset, and
+    stays in the coding in which it is stored. `kinema.video.flow.decode_flow` takes either.
     """
 
     of: str
     preset: str = "dis-medium"
+    coded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

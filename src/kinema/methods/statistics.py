@@ -79,7 +79,8 @@ class LabelRules:
     """How labels are computed; the meanings are those of the options of `kinema.methods.sts.STS`.
 
     Attributes:
-        flow: preset of the optical flow.
+        flow: preset of the optical flow, where the data bring none of their own.
+        coded_flow: take computed flow through the 8-bit coding.
         extra_flow: one flow field more than the clip has steps ("n").
         orientation: soft or hard bins.
         colour: dominant colour by vote, or the most frequent one.
@@ -88,6 +89,7 @@ class LabelRules:
     """
 
     flow: str
+    coded_flow: bool = False
     extra_flow: bool = False
     orientation: Literal["soft", "hard"] = "soft"
     colour: Literal["vote", "exact"] = "vote"
@@ -97,6 +99,8 @@ class LabelRules:
 
 class StatisticsMethod(Method):
     """Base of the methods that predict motion and appearance statistics: everything but network and loss."""
+
+    optional = ("flow",)
 
     def __init__(self, clips: Clips, rules: LabelRules, groups: LabelGroups, *, raw_pixels: bool) -> None:
         super().__init__()
@@ -135,7 +139,7 @@ class StatisticsMethod(Method):
         top, left, flip = view
         reads: dict[str, Read] = {
             "video": Frames(int(index.rows[i]), chosen, self.input.resize),
-            "flow": Flow("video", self.rules.flow),
+            "flow": Flow("video", self.rules.flow, self.rules.coded_flow),
         }
         return Sample(reads, {"top": np.array(top), "left": np.array(left), "flip": np.array(flip)})
 

@@ -52,7 +52,9 @@ class STS(StatisticsMethod):
         size: side of the square crop; divisible by 8.
         flip: probability of a horizontal mirror.
         clips: "windows" visits every non-overlapping clip once an epoch, "random" one random clip per video.
-        flow: preset of the optical flow that makes the labels.
+        flow: preset of the optical flow that makes the labels, where the data bring none of their own.
+        coded_flow: take computed flow through the 8-bit coding of stored flow images, as the released code's labels
+            were; false (ours) keeps its precision.
         flow_fields: "n-1" (ours) sums the flows between the clip's frames; "n" adds one beyond its end, as the
             released loader does.
         orientation: "soft" (released code) or "hard" (paper) orientation bins.
@@ -62,8 +64,8 @@ class STS(StatisticsMethod):
         negate_u: negate horizontal flow in mirrored clips (ours: physically right; the released code does not).
         raw_pixels: feed BGR 0..255 as the released code does, instead of normalised RGB (ours).
         curriculum: epochs at the start that see only the easier half of the clips (Sec. 3.4); 0: none.
-        reference: where flow_fields, colour, still, negate_u or raw_pixels is not given (null), take the released
-            code's choice instead of ours: "n", "exact", "reference", false, true.
+        reference: where coded_flow, flow_fields, colour, still, negate_u or raw_pixels is not given (null), take the
+            released code's choice instead of ours: true, "n", "exact", "reference", false, true.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class STS(StatisticsMethod):
         flip: float = 0.5,
         clips: Literal["windows", "random"] = "windows",
         flow: str = "dis-half",
+        coded_flow: bool | None = None,
         flow_fields: Literal["n-1", "n"] | None = None,
         orientation: Literal["soft", "hard"] = "soft",
         colour: Literal["vote", "exact"] | None = None,
@@ -97,6 +100,7 @@ class STS(StatisticsMethod):
             Clips(frames, stride, rate, resize, size, flip, clips),
             LabelRules(
                 flow,
+                coded_flow=reference if coded_flow is None else coded_flow,
                 extra_flow=(flow_fields or ("n" if reference else "n-1")) == "n",
                 orientation=orientation,
                 colour=colour or ("exact" if reference else "vote"),

@@ -72,11 +72,14 @@ def encode_flow(flow: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
 def decode_flow(code: _Code) -> _Code:
     """float32 flow in pixels per frame of an 8-bit code g, same shape and kind (ndarray or Tensor): g * 40 / 255 - 20.
 
-    Zero motion falls between codes 127 (-0.078) and 128 (+0.078).
+    Zero motion falls between codes 127 (-0.078) and 128 (+0.078). Floating values are flow already and only cast, so
+    that whatever the reader hands over can be decoded.
     """
     if isinstance(code, np.ndarray):
+        if code.dtype.kind == "f":
+            return code.astype(np.float32)
         return cast("_Code", code.astype(np.float32) * np.float32(2 * BOUND) / np.float32(255) - np.float32(BOUND))
-    return code.float() * (2 * BOUND) / 255.0 - BOUND
+    return code.float() if code.is_floating_point() else code.float() * (2 * BOUND) / 255.0 - BOUND
 
 
 @cache
