@@ -58,3 +58,11 @@ def test_step_counts_from_the_start_of_training_warm_up_included():
 
 def test_warm_up_takes_fractions_of_an_epoch():
     assert factors(ScheduleConfig("constant", warmup=0.5), 6, 4) == pytest.approx([0.5, 1, 1, 1, 1, 1])
+
+
+def test_lengths_may_count_steps():
+    """The published staircase of MAS: a tenth every 20,000 of 80,000 steps, whatever an epoch is."""
+    config = ScheduleConfig("step", every=20_000, gamma=0.1, unit="steps")
+    at = {step: lr_factor(config, step, 317.9, 80_000) for step in (0, 19_999, 20_000, 79_999)}
+    assert at == pytest.approx({0: 1.0, 19_999: 1.0, 20_000: 0.1, 79_999: 1e-3})
+    assert factors(ScheduleConfig("constant", warmup=2, unit="steps"), 4, 100) == [0.5, 1, 1, 1]

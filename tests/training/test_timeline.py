@@ -99,3 +99,14 @@ def test_an_epoch_without_samples_is_refused():
 
     with pytest.raises(RecipeError, match="epoch 2 has no samples"):
         timeline(method=Nothing())
+
+
+def test_a_run_counted_in_steps_ends_within_an_epoch():
+    line = timeline(recipe=replace(RECIPE, steps=7))
+    assert line.epoch_steps == (3, 3, 1) and line.steps_per_epoch == 3
+    assert requests(line)[:6] == [
+        request._replace(clock=clock)
+        for request, clock in zip(requests(timeline()), (line.clock(step) for step in range(6)), strict=False)
+    ]
+    assert len(requests(line)) == 7 and requests(line, 5) == requests(line)[5:]
+    assert timeline(recipe=replace(RECIPE, steps=30)).epoch_steps == (3,) * 10

@@ -33,7 +33,7 @@ def dry_run(recipe: Recipe, manifest: Manifest) -> None:
     print(recipe.to_yaml())
     print(f"videos      {len(manifest):,} rows, {hours:.2f} hours")
     print(f"samples     {len(index):,} per epoch")
-    print(f"steps       {timeline.steps:,} ({recipe.epochs} epochs, batch {recipe.batch})")
+    print(f"steps       {timeline.steps:,} ({len(timeline.epoch_steps)} epochs, batch {recipe.batch})")
     print(f"parameters  {sum(p.numel() for p in method.parameters()):,}")
     print(
         f"memory      about {_gigabytes(memory.total)} (weights and optimiser {_gigabytes(memory.weights)}, "

@@ -91,6 +91,19 @@ def statistics_classification_loss(
     )
 
 
+def fully_connected_penalty(weights: Sequence[Tensor], decay: float) -> Tensor:
+    """Decay that the released MAS adds to its loss: decay * sum ||W||^2 / 2 over fully connected weights.
+
+    Args:
+        weights: weight matrices of any shape; convolutions and biases are left out by the caller.
+        decay: 0.005 as published.
+
+    Returns:
+        A scalar.
+    """
+    return 0.5 * decay * torch.stack([weight.float().square().sum() for weight in weights]).sum()
+
+
 def _mean_square(prediction: Tensor, target: Tensor, valid: Tensor | None) -> Tensor:
     if prediction.shape != target.shape:
         raise ValueError(f"predictions {list(prediction.shape)} and labels {list(target.shape)} differ in shape")

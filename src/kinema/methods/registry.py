@@ -20,6 +20,12 @@ class Entry(NamedTuple):
 
 
 METHODS: dict[str, Entry] = {
+    "mas": Entry(
+        "kinema.methods.mas",
+        "MAS",
+        "Regress statistics of motion and appearance: the predecessor of STS",
+        "Wang, Jiao et al., CVPR 2019 (arXiv 1904.03597)",
+    ),
     "sts": Entry(
         "kinema.methods.sts",
         "STS",

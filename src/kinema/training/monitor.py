@@ -80,7 +80,7 @@ class Monitor:
             samples=len(index),
             videos=len(index.manifest),
             steps=self.timeline.steps,
-            epochs=recipe.epochs,
+            epochs=len(self.timeline.epoch_steps),
             batch=recipe.batch,
             parameters=sum(p.numel() for p in method.parameters()),
             workers=workers,

@@ -39,14 +39,15 @@ class OptimiserConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How the learning rate changes; every length in epochs, fractions allowed.
+    """How the learning rate changes.
 
     Args:
-        name: "constant", "step" (times `gamma` every `every` epochs) or "cosine" (per step, down to `floor`).
+        name: "constant", "step" (times `gamma` every `every`) or "cosine" (per step, down to `floor`).
         every: period of "step".
         gamma: factor of "step".
         floor: last factor of "cosine".
-        warmup: epochs of linear rise from zero.
+        warmup: length of the linear rise from zero.
+        unit: what `every` and `warmup` count: "epochs", fractions allowed, or "steps" of the optimiser.
     """
 
     name: Literal["constant", "step", "cosine"] = "cosine"
@@ -54,6 +55,7 @@ class ScheduleConfig:
     gamma: float = 0.1
     floor: float = 0.0
     warmup: float = 0.0
+    unit: Literal["epochs", "steps"] = "epochs"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Recipe:
         method: registered name, or package.module:Class.
         options: arguments of the method's class.
         epochs: passes over the samples.
+        steps: length of the run in optimiser steps instead; null: `epochs` decides.
         batch: samples of one step, over all processes and micro-batches together.
         accumulate: micro-batches of one step and process.
         optimiser: how weights move.
@@ -89,6 +92,7 @@ class Recipe:
     method: str
     options: dict[str, Any] = field(default_factory=dict)
     epochs: int = 20
+    steps: int | None = None
     batch: int = 30
     accumulate: int = 1
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -110,6 +114,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         positive = {"epochs": self.epochs, "batch": self.batch, "accumulate": self.accumulate, "keep": self.keep}
+        positive |= {} if self.steps is None else {"steps": self.steps}
         for name, value in positive.items():
             if value < 1:
                 raise RecipeError(f"{name}={value}: must be at least 1")

@@ -14,12 +14,13 @@ def lr_factor(config: ScheduleConfig, step: int, steps_per_epoch: float, total_s
     floor + (1 - floor) (1 + cos(pi i / I)) / 2 over the remaining I steps, i = 0 … I - 1. "step" counts its periods
     from the start of training, warm-up included.
     """
-    warmup = round(config.warmup * steps_per_epoch)
+    unit = steps_per_epoch if config.unit == "epochs" else 1.0
+    warmup = round(config.warmup * unit)
     if step < warmup:
         return (step + 1) / warmup
     if config.name == "constant":
         return 1.0
     if config.name == "step":
-        return config.gamma ** math.floor(step / (config.every * steps_per_epoch) + 1e-9)
+        return config.gamma ** math.floor(step / (config.every * unit) + 1e-9)
     share = (step - warmup) / max(1, total_steps - warmup)
     return config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))

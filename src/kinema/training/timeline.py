@@ -21,23 +21,20 @@ class Timeline:
 
     Attributes:
         method, index, recipe: what decides the order.
-        epoch_steps: steps of each epoch; a curriculum's early epochs may be shorter.
+        epoch_steps: steps of each epoch; a curriculum's early epochs may be shorter, and `steps` may cut the last.
+        steps_per_epoch: mean steps of a whole epoch, the unit of schedules.
     """
 
     method: Method
     index: Index
     recipe: Recipe
     epoch_steps: tuple[int, ...]
+    steps_per_epoch: float
 
     @property
     def steps(self) -> int:
         """Steps of the whole run."""
         return sum(self.epoch_steps)
-
-    @property
-    def steps_per_epoch(self) -> float:
-        """Mean steps of an epoch, the unit of schedules."""
-        return self.steps / len(self.epoch_steps)
 
     def clock(self, step: int) -> Clock:
         """The clock at global `step`."""
@@ -56,7 +53,7 @@ class Timeline:
             if step + count <= start:
                 step += count
                 continue
-            for samples, repeats in self._batches(epoch):
+            for samples, repeats in self._batches(epoch)[:count]:
                 if step >= start:
                     clock = Clock(epoch, step, step / self.steps)
                     for part in range(self.recipe.accumulate):
@@ -70,11 +67,22 @@ class Timeline:
 
 def build_timeline(method: Method, index: Index, recipe: Recipe) -> Timeline:
     """Lay out the run. Methods with an order of their own may have epochs of unequal length."""
-    own = [method.order(index, epoch, recipe.seed) for epoch in range(recipe.epochs)]
-    sizes = [len(index) if order is None else len(order) for order in own]
-    if not all(sizes):
-        raise RecipeError(f"epoch {sizes.index(0)} has no samples: the method's order is empty")
-    return Timeline(method, index, recipe, tuple(max(1, size // recipe.batch) for size in sizes))
+    whole: list[int] = []
+    while not _complete(whole, recipe):
+        order = method.order(index, len(whole), recipe.seed)
+        size = len(index) if order is None else len(order)
+        if not size:
+            raise RecipeError(f"epoch {len(whole)} has no samples: the method's order is empty")
+        whole.append(max(1, size // recipe.batch))
+    used = list(whole)
+    if recipe.steps is not None:
+        used[-1] -= sum(whole) - recipe.steps
+    return Timeline(method, index, recipe, tuple(used), sum(whole) / len(whole))
+
+
+def _complete(epochs: list[int], recipe: Recipe) -> bool:
+    """Whether these whole epochs hold the run."""
+    return len(epochs) == recipe.epochs if recipe.steps is None else sum(epochs) >= recipe.steps
 
 
 def share_of_batch(recipe: Recipe, world: int) -> int:
