@@ -1,4 +1,4 @@
-"""Claim: STS learns from real video what an untrained network does not have.
+"""Claim: a method learns from real video what an untrained network does not have.
 
 Run `python benchmarks/ut_interaction.py DATA [key=value …] [--seeds 0 1 2] [--out DIR]`. DATA holds
 `labels.csv` with the columns file, label, set, sequence (UT-Interaction: 120 clips of six two-person actions; further
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/ut"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--method", default="sts")
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--trials", action="store_true", help="only the training sequences: for choosing settings")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
@@ -68,7 +69,7 @@ def _runs(clips: Manifest, name: str, options: argparse.Namespace) -> list[Run]:
     """Pre-train once per seed; finished runs are used again, interrupted ones go on."""
     runs = []
     for seed in options.seeds:
-        recipe = load_recipe("sts", options.recipe, [*options.overrides, f"seed={seed}"])
+        recipe = load_recipe(options.method, options.recipe, [*options.overrides, f"seed={seed}"])
         folder = options.out / f"{name}-{seed}"
         began = time.monotonic()
         runs.append(pretrain(recipe, clips, folder, resume=bool(checkpoints(folder))))
