@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, dropwhile
-from typing import Any
+from typing import Any, NamedTuple
 
 import av.error
 import numpy as np
@@ -17,6 +17,7 @@ from kinema.video.info import IntArray, VideoInfo
 from kinema.video.seeking import NotFound, jump
 
 Frames = npt.NDArray[np.uint8]
+Size = tuple[int, int]
 
 # A jump costs about as much as decoding this many frames, so shorter gaps are decoded through.
 _JUMP = 4
@@ -48,12 +49,29 @@ def read_frames(info: VideoInfo, indices: npt.ArrayLike, size: tuple[int, int] |
         IndexError: an index outside the video.
         VideoError: a frame cannot be decoded; the reason names it.
     """
-    wanted, where = np.unique(_checked(info, indices), return_inverse=True)
-    height, width = size or (info.height, info.width)
-    frames = np.empty((len(wanted), height, width, 3), np.uint8)
-    if len(wanted):
-        _Reader(info, frames).read(wanted)
-    return frames if np.array_equal(where, np.arange(len(wanted))) else frames[where]
+    size = size or (info.height, info.width)
+    return read_sizes(info, {size: indices})[size]
+
+
+def read_sizes(info: VideoInfo, wanted: Mapping[Size, npt.ArrayLike]) -> dict[Size, Frames]:
+    """Frames at several sizes out of one decode: by (height, width), what `read_frames` returns for these indices.
+
+    Raises:
+        IndexError: an index outside the video.
+        VideoError: a frame cannot be decoded; the reason names it.
+    """
+    outputs, where = {}, {}
+    for size, indices in wanted.items():
+        own, where[size] = np.unique(_checked(info, indices), return_inverse=True)
+        outputs[size] = _Output(own, np.empty((len(own), *size, 3), np.uint8), VideoReformatter(), VideoReformatter())
+    union = np.unique(np.concatenate([output.wanted for output in outputs.values()])) if outputs else []
+    if len(union):
+        _Reader(info, tuple(outputs.values())).read(union)
+    return {size: _in_order(output.frames, where[size]) for size, output in outputs.items()}
+
+
+def _in_order(frames: Frames, where: IntArray) -> Frames:
+    return frames if np.array_equal(where, np.arange(len(frames))) else frames[where]
 
 
 def _checked(info: VideoInfo, indices: npt.ArrayLike) -> IntArray:
@@ -67,17 +85,30 @@ def _checked(info: VideoInfo, indices: npt.ArrayLike) -> IntArray:
     return array.astype(np.int64)
 
 
-class _Reader:
-    """Fills `out` with the wanted frames of one video."""
+class _Output(NamedTuple):
+    """Frames of one size: `frames[i]` is frame `wanted[i]`, sorted and unique."""
 
-    def __init__(self, info: VideoInfo, out: Frames) -> None:
+    wanted: IntArray
+    frames: Frames
+    scaler: VideoReformatter
+    converter: VideoReformatter
+
+    def place(self, index: int) -> Frames | None:
+        """Where frame `index` belongs, if it is wanted."""
+        slot = int(np.searchsorted(self.wanted, index))
+        return self.frames[slot] if slot < len(self.wanted) and self.wanted[slot] == index else None
+
+
+class _Reader:
+    """Fills `outputs` with the wanted frames of one video."""
+
+    def __init__(self, info: VideoInfo, outputs: tuple[_Output, ...]) -> None:
         self.info = info
-        self.out = out
-        self.scaler, self.converter = VideoReformatter(), VideoReformatter()
+        self.outputs = outputs
         self.key_indices = np.searchsorted(info.pts, info.keyframes)
 
     def read(self, wanted: IntArray) -> None:
-        """Fill `out[i]` with frame `wanted[i]`; `wanted` is sorted and unique."""
+        """Decode the frames `wanted`, sorted and unique, into every output that wants them."""
         with open_video(self.info.path, self.info.stream) as (container, video):
             fresh = True
             for slots in self._runs(wanted):
@@ -124,7 +155,7 @@ class _Reader:
                 if index > wanted[slot]:
                     break
                 if index == wanted[slot]:
-                    self._convert(frame, self.out[slot])
+                    self._hand_out(index, frame)
                     slot = next(todo, None)
                 if slot is None:
                     return
@@ -169,15 +200,20 @@ class _Reader:
             if index < len(pts) and pts[index] == frame.pts:
                 yield index, frame
 
-    def _convert(self, frame: Any, out: Frames) -> None:
+    def _hand_out(self, index: int, frame: Any) -> None:
+        for output in self.outputs:
+            if (place := output.place(index)) is not None:
+                self._convert(frame, output, place)
+
+    def _convert(self, frame: Any, output: _Output, out: Frames) -> None:
         """Scale to the size of `out` as RGB and turn upright; the turn is done on the small picture."""
         height, width = out.shape[:2]
         quarters = self.info.rotation // 90
         if quarters % 2:
             height, width = width, height
         if frame.format.name in _PLANAR:  # scaling planes is twice as fast as scaling to RGB, and as close
-            frame = self.scaler.reformat(frame, width, height, interpolation="BILINEAR", threads=1)
-        small = self.converter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", threads=1)
+            frame = output.scaler.reformat(frame, width, height, interpolation="BILINEAR", threads=1)
+        small = output.converter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", threads=1)
         plane = small.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height]
         picture = rows[:, : 3 * width].reshape(height, width, 3)
