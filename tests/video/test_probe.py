@@ -222,7 +222,7 @@ def test_reasons(tmp_path, content, reason):
 
 def test_reasons_of_paths(tmp_path):
     assert outcome(tmp_path / "none.mp4") == "no such file"
-    assert outcome(tmp_path) == "is a folder, not a video file"
+    assert outcome(tmp_path) == "is a folder, not a video file, and holds no numbered images"
 
 
 def test_encrypted_tracks_are_told(numbered, tmp_path):

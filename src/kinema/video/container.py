@@ -12,17 +12,21 @@ import av.error
 from av.stream import Disposition
 
 from kinema.errors import VideoError
+from kinema.video.archives import find_member
 
 _NO_PICTURES = {"skip_loop_filter": "all", "skip_idct": "all"}
 
 
 @contextmanager
-def open_video(path: Path, stream: int | None = None, *, pictures: bool = True) -> Iterator[tuple[Any, Any]]:
+def open_video(
+    path: Path, stream: int | None = None, *, address: str | None = None, pictures: bool = True
+) -> Iterator[tuple[Any, Any]]:
     """Yield (container, video stream), set to decode in one thread.
 
     Args:
-        path: the file.
+        path: the file, or `archive.tar/name`.
         stream: index of the track; None takes the one that players take.
+        address: what FFmpeg opens (`VideoInfo.address`); None finds it out, which reads the headers of an archive.
         pictures: False when only times and errors matter: pixels are then wrong, and decoding up to twice as fast.
 
     Raises:
@@ -30,7 +34,7 @@ def open_video(path: Path, stream: int | None = None, *, pictures: bool = True) 
     """
     av.logging.set_level(None)  # damaged files are reported by exceptions, not by lines on stderr
     try:
-        container = av.open(str(path.absolute()))
+        container = av.open(address or address_of(path))
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(path, _why_not_opened(path, error)) from error
     with container:
@@ -40,6 +44,33 @@ def open_video(path: Path, stream: int | None = None, *, pictures: bool = True) 
         if not pictures:
             video.codec_context.options = _NO_PICTURES
         yield container, video
+
+
+def address_of(path: Path) -> str:
+    """What FFmpeg opens for a file, or for a file inside an archive.
+
+    Raises:
+        VideoError: the archive holds no such file.
+    """
+    member = find_member(path)
+    return str(path.absolute()) if member is None else member.address
+
+
+def stored_bytes(path: Path) -> int:
+    """Size of a file, or of a file inside an archive."""
+    member = find_member(path)
+    return path.stat().st_size if member is None else member.bytes
+
+
+def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
+    """The bytes of a file, or of a file inside an archive, in blocks of at most `size`."""
+    member = find_member(path)
+    with (path if member is None else member.archive).open("rb") as file:
+        file.seek(0 if member is None else member.offset)
+        left = stored_bytes(path)
+        while left > 0 and (block := file.read(min(size, left))):
+            left -= len(block)
+            yield block
 
 
 def words(error: BaseException) -> str:
@@ -69,16 +100,16 @@ def _is_picture(track: Any) -> bool:
 
 
 def _why_not_opened(path: Path, error: Exception) -> str:
-    if not path.exists():
+    member = find_member(path)
+    if member is None and not path.exists():
         return "no such file"
     if path.is_dir():
         return "is a folder, not a video file"
     if isinstance(error, PermissionError):
         return "cannot be opened: permission denied"
-    if path.stat().st_size == 0:
+    if stored_bytes(path) == 0:
         return "empty file (0 bytes)"
-    with path.open("rb") as file:
-        head = file.read(12)
+    head = next(read_blocks(path, 12))
     if head[4:8] == b"ftyp":
         return "damaged: the file is cut off before its index (moov box), as after a broken download"
     return f"not a video: {words(error)}"

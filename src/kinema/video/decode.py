@@ -13,6 +13,7 @@ from av.video.reformatter import VideoReformatter
 
 from kinema.errors import VideoError
 from kinema.video.container import open_video, words
+from kinema.video.images import FRAMES, read_images
 from kinema.video.info import IntArray, VideoInfo
 from kinema.video.seeking import NotFound, jump
 
@@ -60,6 +61,8 @@ def read_sizes(info: VideoInfo, wanted: Mapping[Size, npt.ArrayLike]) -> dict[Si
         IndexError: an index outside the video.
         VideoError: a frame cannot be decoded; the reason names it.
     """
+    if info.codec == FRAMES:
+        return {size: read_images(info, _checked(info, indices), size) for size, indices in wanted.items()}
     outputs, where = {}, {}
     for size, indices in wanted.items():
         own, where[size] = np.unique(_checked(info, indices), return_inverse=True)
@@ -109,7 +112,7 @@ class _Reader:
 
     def read(self, wanted: IntArray) -> None:
         """Decode the frames `wanted`, sorted and unique, into every output that wants them."""
-        with open_video(self.info.path, self.info.stream) as (container, video):
+        with open_video(self.info.path, self.info.stream, address=self.info.address) as (container, video):
             fresh = True
             for slots in self._runs(wanted):
                 self._read_run(container, video, wanted, slots, fresh=fresh)
@@ -136,7 +139,7 @@ class _Reader:
                 keyframe, back, fresh = keyframe - back, back * 2, False
         if fresh:
             return self._pick_from_start(container, video, wanted, slots)
-        with open_video(self.info.path, self.info.stream) as (again, track):
+        with open_video(self.info.path, self.info.stream, address=self.info.address) as (again, track):
             return self._pick_from_start(again, track, wanted, slots)
 
     def _pick_from_start(self, container: Any, video: Any, wanted: IntArray, slots: IntArray) -> None:

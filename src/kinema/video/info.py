@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kinema.video.archives import Member, archive_of
+
 IntArray = npt.NDArray[np.int64]
 
 # A single frame has no interval of its own; it is taken to stay for 1/25 s.
@@ -40,6 +42,7 @@ class VideoInfo:
         seek_stamps: int64 [K], ticks to which to jump for each keyframe.
         counted: the file's own show times are wrong or absent (AVI with B-frames, raw streams), so that frames are
             found by counting from a keyframe; `pts` is then made of decoding times, or of the frame rate.
+        offset: byte of the archive at which the file begins; None for a file of its own.
     """
 
     path: Path
@@ -57,6 +60,15 @@ class VideoInfo:
     counted: bool
     audio_tracks: int
     bytes: int
+    offset: int | None = None
+
+    @property
+    def address(self) -> str:
+        """What FFmpeg opens: the file, or a stretch of the archive that holds it."""
+        archive = None if self.offset is None else archive_of(self.path)
+        if self.offset is None or archive is None:
+            return str(self.path.absolute())
+        return Member(archive, self.offset, self.bytes).address
 
     @property
     def frames(self) -> int:
@@ -145,6 +157,7 @@ class VideoInfo:
             counted=bool(header["counted"]),
             audio_tracks=int(columns["audio_tracks"]),
             bytes=int(columns["bytes"]),
+            offset=header.get("offset"),
         )
 
 
@@ -155,6 +168,7 @@ def _pack(info: VideoInfo) -> bytes:
         "time_base": str(info.time_base),
         "pixel_format": info.pixel_format,
         "counted": info.counted,
+        "offset": info.offset,
         "lengths": [len(array) for array in arrays],
     }
     deltas = b"".join(np.diff(array, prepend=np.int64(0)).astype("<i8").tobytes() for array in arrays)

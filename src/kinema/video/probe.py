@@ -13,7 +13,9 @@ import av.error
 import numpy as np
 
 from kinema.errors import VideoError
-from kinema.video.container import open_video, words
+from kinema.video.archives import find_member
+from kinema.video.container import open_video, read_blocks, stored_bytes, words
+from kinema.video.images import image_blocks, probe_images
 from kinema.video.info import VideoInfo
 from kinema.video.seeking import Seeks, find_seeks
 from kinema.video.timeline import Frame, Packet, Timeline, believable, decoded_timeline, stored_timeline
@@ -35,8 +37,11 @@ class _Look(NamedTuple):
     mirrored: bool
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: str | Path, *, fps: float | None = None) -> VideoInfo:
     """Read true frame times, keyframes, sizes, rotation and tracks of the video track that players show.
+
+    A path is a file, a file inside an archive (`shard.tar/clip.mp4`), or a folder of numbered images, whose frames
+    follow at `fps` (None: 25; ignored for the others).
 
     All packets are read once; frames that are stored but never shown (edit lists) are left out. The first frames and
     the last group of pictures are decoded. Where show times are missing or contradict what decoding yields, the whole
@@ -46,6 +51,9 @@ def probe(path: str | Path) -> VideoInfo:
         VideoError: the file cannot be read; the reason says why in words for a person.
     """
     path = Path(path)
+    if path.is_dir():
+        return probe_images(path, fps)
+    member = find_member(path)
     with open_video(path, pictures=False) as (container, video):
         packets, head, look = _survey(path, container, video)
         plan = None
@@ -59,7 +67,8 @@ def probe(path: str | Path) -> VideoInfo:
             "stream": int(video.index),
             "time_base": Fraction(video.time_base),
             "audio_tracks": len(container.streams.audio),
-            "bytes": path.stat().st_size,
+            "bytes": stored_bytes(path),
+            "offset": member and member.offset,
         }
     timeline, seeks = plan or _decode_all(path, facts["stream"])
     return VideoInfo(
@@ -68,12 +77,11 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def content_hash(path: str | Path) -> str:
-    """128-bit BLAKE2b of the file's bytes, as 32 hexadecimal digits."""
-    digest = hashlib.blake2b(digest_size=16)
+    """128-bit BLAKE2b of the bytes of a file or of a folder's images, as 32 hexadecimal digits."""
+    path, digest = Path(path), hashlib.blake2b(digest_size=16)
     try:
-        with Path(path).open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        for block in image_blocks(path) if path.is_dir() else read_blocks(path):
+            digest.update(block)
     except OSError as error:
         raise VideoError(path, f"cannot be read: {words(error)}") from error
     return digest.hexdigest()
