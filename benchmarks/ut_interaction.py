@@ -57,11 +57,11 @@ def read_clips(data: Path) -> Manifest:
     return Manifest.from_rows(rows, manifest.root)
 
 
-def _labelled(clips: Manifest) -> Manifest:
+def labelled(clips: Manifest) -> Manifest:
     return clips.select([i for i, label in enumerate(clips.column("label")) if label != "background"])
 
 
-def _train_part(clips: Manifest) -> Manifest:
+def train_part(clips: Manifest) -> Manifest:
     return clips.select([i for i, split in enumerate(clips.column("split")) if split == "train"])
 
 
@@ -97,18 +97,18 @@ def _settings(options: argparse.Namespace) -> EvaluationSettings:
 
 def _main_protocol(clips: Manifest, options: argparse.Namespace) -> None:
     settings = replace(_settings(options), folds="sequence", within="set")
-    _evaluate(_runs(clips, "all", options), _labelled(clips), settings, options.out / "main")
+    _evaluate(_runs(clips, "all", options), labelled(clips), settings, options.out / "main")
 
 
 def _quick_protocol(clips: Manifest, options: argparse.Namespace) -> None:
     settings = replace(_settings(options), supervised=Supervised(epochs=20))
-    _evaluate(_runs(_train_part(clips), "train", options), _labelled(clips), settings, options.out / "quick")
+    _evaluate(_runs(train_part(clips), "train", options), labelled(clips), settings, options.out / "quick")
 
 
 def _trial(clips: Manifest, options: argparse.Namespace) -> None:
-    part = _train_part(clips)
+    part = train_part(clips)
     settings = replace(_settings(options), protocols=("knn", "linear"), folds="sequence", within="set")
-    _evaluate(_runs(part, "trial", options), _labelled(part), settings, options.out / "trial")
+    _evaluate(_runs(part, "trial", options), labelled(part), settings, options.out / "trial")
 
 
 if __name__ == "__main__":
