@@ -25,6 +25,11 @@ def test_step_divides_by_ten_every_six_epochs():
     assert found[240:] == pytest.approx([1e-4] * 10)
 
 
+def test_step_falls_at_milestones():
+    found = factors(ScheduleConfig("step", milestones=(2, 3), gamma=0.5), 16, 10 / 3)
+    assert found == pytest.approx([1.0] * 7 + [0.5] * 3 + [0.25] * 6)
+
+
 def test_step_meets_the_boundary_where_epochs_are_no_whole_number_of_steps():
     """Three epochs of 10/3 steps are exactly ten steps, whatever the rounding of 10/3."""
     found = factors(ScheduleConfig("step", every=3, gamma=0.5), 20, 10 / 3)

@@ -42,16 +42,19 @@ class ScheduleConfig:
     """How the learning rate changes.
 
     Args:
-        name: "constant", "step" (times `gamma` every `every`) or "cosine" (per step, down to `floor`).
+        name: "constant", "step" (times `gamma` every `every`, or at each of `milestones`) or "cosine" (per step, down
+            to `floor`).
         every: period of "step".
+        milestones: when "step" falls, instead of a period.
         gamma: factor of "step".
         floor: last factor of "cosine".
         warmup: length of the linear rise from zero.
-        unit: what `every` and `warmup` count: "epochs", fractions allowed, or "steps" of the optimiser.
+        unit: what `every`, `milestones` and `warmup` count: "epochs", fractions allowed, or "steps" of the optimiser.
     """
 
     name: Literal["constant", "step", "cosine"] = "cosine"
     every: float = 6.0
+    milestones: tuple[float, ...] = ()
     gamma: float = 0.1
     floor: float = 0.0
     warmup: float = 0.0

@@ -21,6 +21,8 @@ def lr_factor(config: ScheduleConfig, step: int, steps_per_epoch: float, total_s
     if config.name == "constant":
         return 1.0
     if config.name == "step":
-        return config.gamma ** math.floor(step / (config.every * unit) + 1e-9)
+        passed = step / unit + 1e-9
+        falls = sum(passed >= at for at in config.milestones) if config.milestones else passed // config.every
+        return float(config.gamma**falls)
     share = (step - warmup) / max(1, total_steps - warmup)
     return config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
