@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from itertools import product
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from kinema.data.synthetic.film import Film, Layer, Shot, draw_canvas, look, place, render_film
 from kinema.data.synthetic.motion import Body, Poses, trajectory
 from kinema.data.synthetic.scene import Scene, World, draw_scene
-from kinema.data.synthetic.shapes import outline, sprite, texture
+from kinema.data.synthetic.shapes import outline, sprite
 from kinema.randomness import numpy_generator
 
 Bytes = npt.NDArray[np.uint8]
@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SyntheticClip:
-    """One rendered clip and the truth about it.
+    """One rendered clip and the truth about its object; see `kinema.data.synthetic.truth` for all the rest.
 
     Attributes:
         frames: uint8 RGB [T, H, W, 3].
@@ -46,59 +46,54 @@ def render_clip(seed: int, i: int, world: World | None = None) -> SyntheticClip:
     """
     world = world or World()
     scene = draw_scene(seed, i, world)
-    times = np.arange(world.frames) / world.fps
-    rng = numpy_generator(seed, "world", i, "texture")
-    frames = _background(rng, world, times, scene.camera)
-    poses = trajectory(scene.body, times, world.size, scene.camera)
-    for body in scene.distractors:
-        _paint(frames, sprite(rng, body.shape, body.radius), trajectory(body, times, world.size, scene.camera))
-    _paint(frames, sprite(rng, scene.body.shape, scene.body.radius), poses)
+    frames = render_film(compose_scene(seed, i, world))
+    poses = scene_poses(scene, world)[0]
+    if world.border == "wrap":
+        poses = poses._replace(centre=poses.centre % np.array(world.size[::-1]))
     box = _boxes(scene.body, poses, world.size)
     return SyntheticClip(frames, scene.body.motion, scene, poses.centre.astype(np.float32), box)
 
 
-def _background(
-    rng: np.random.Generator, world: World, times: npt.NDArray[np.float64], camera: tuple[float, float]
-) -> Bytes:
-    """Frames [T, H, W, 3] of a textured plane that a drifting camera sees; mirrored where the texture ends."""
-    height, width = world.size
-    canvas = texture(rng, height * 3 // 2, width * 3 // 2)
-    if world.clutter != 1:
-        plain = canvas.mean((0, 1))
-        canvas = np.clip(plain + world.clutter * (canvas - plain), 0, 255).astype(np.uint8)
-    frames = np.empty((len(times), height, width, 3), np.uint8)
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    for frame, t in zip(frames, times, strict=True):
-        shift = np.array([[1, 0, width / 4 + camera[0] * t], [0, 1, height / 4 + camera[1] * t]])
-        cv2.warpAffine(canvas, shift, (width, height), dst=frame, flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-    return frames
+def scene_poses(scene: Scene, world: World) -> list[Poses]:
+    """The poses of `Scene.bodies` in every frame."""
+    times = np.arange(world.frames) / world.fps
+    camera, wrap = scene.camera.path(times), world.border == "wrap"
+    return [trajectory(body, times, world.size, camera, wrap=wrap) for body in scene.bodies]
 
 
-def _paint(frames: Bytes, body: Floats, poses: Poses) -> None:
-    """Lay a sprite over the frames, in place, at sub-pixel poses; only the pixels around it are touched."""
-    middle = body.shape[0] // 2
-    for frame, centre, angle, scale in zip(frames, *poses, strict=True):
-        reach = middle * scale * math.sqrt(2) + 1
-        left, top = np.maximum(np.floor(centre - reach), 0).astype(int)
-        right, bottom = np.minimum(np.ceil(centre + reach) + 1, frame.shape[1::-1]).astype(int)
-        linear = scale * _rotation(angle)
-        offset = centre - (left, top) - linear @ (middle, middle)
-        layer = cv2.warpAffine(body, np.column_stack([linear, offset]), (int(right - left), int(bottom - top)))
-        region = frame[top:bottom, left:right]
-        region[:] = region * (1 - layer[..., 3:]) + layer[..., :3] + 0.5
+def compose_scene(seed: int, i: int, world: World) -> Film:
+    """The film of clip `i`: scenery and objects, textured and placed in every frame."""
+    scene = draw_scene(seed, i, world)
+    rng = numpy_generator(seed, "world", i, "texture")
+    canvas = draw_canvas(rng, world.size, world.clutter)
+    sprites = {number: sprite(rng, body.shape, body.radius) for number, body in enumerate(scene.distractors, 2)}
+    looks = numpy_generator(seed, "world", "looks", scene.identity) if world.identities else rng
+    sprites[1] = sprite(looks, scene.body.shape, scene.body.radius)
+    poses = scene_poses(scene, world)
+    layers: list[Layer] = []
+    for number in scene.depth:
+        for shown in _copies(poses[number - 1], scene.bodies[number - 1], world):
+            layers.append(Layer(sprites[number], place(shown, sprites[number]), number))
+    view = look(world.size, scene.camera.path(np.arange(world.frames) / world.fps))
+    return Film(world.size, (Shot(canvas, view, tuple(layers)),), len(scene.bodies))
+
+
+def _copies(poses: Poses, body: Body, world: World) -> list[Poses]:
+    """The body once, or, where borders wrap, at every place from which it reaches into the frame at some time."""
+    if world.border == "mirror":
+        return [poses]
+    limits, reach = np.array(world.size[::-1]), body.radius * (1 + body.swelling) + 2
+    low = np.floor((poses.centre.min(0) - reach) / limits).astype(int)
+    high = np.floor((poses.centre.max(0) + reach) / limits).astype(int)
+    tiles = product(range(low[0], high[0] + 1), range(low[1], high[1] + 1))
+    return [poses._replace(centre=poses.centre - limits * tile) for tile in tiles]
 
 
 def _boxes(body: Body, poses: Poses, size: tuple[int, int]) -> Floats:
     corners = outline(body.shape) * body.radius
-    turned = np.stack(
-        [scale * corners @ _rotation(angle).T for angle, scale in zip(poses.angle, poses.scale, strict=True)]
-    )
-    placed = turned + poses.centre[:, None]
+    cos, sin = poses.scale * np.cos(poses.angle), poses.scale * np.sin(poses.angle)
+    linear = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], 1)
+    placed = np.einsum("tij,nj->tni", linear, corners) + poses.centre[:, None]
     box = np.concatenate([placed.min(axis=1), placed.max(axis=1)], axis=1)
     limits = np.array([size[1], size[0]] * 2) - 1
     return np.asarray(np.clip(box, 0, limits), np.float32)
-
-
-def _rotation(angle: float) -> npt.NDArray[np.float64]:
-    cos, sin = math.cos(angle), math.sin(angle)
-    return np.array([[cos, -sin], [sin, cos]])

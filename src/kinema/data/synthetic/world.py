@@ -122,8 +122,8 @@ def _truth(seed: int, i: int, world: World) -> dict[str, Any]:
         "shape": body.shape,
         "speed": round(body.speed, 3),
         "direction": round(math.degrees(body.direction), 2),
-        "camera_x": round(float(np.float64(scene.camera[0])), 3),
-        "camera_y": round(float(np.float64(scene.camera[1])), 3),
+        "camera_x": round(float(scene.camera.drift[0]), 3),
+        "camera_y": round(float(scene.camera.drift[1]), 3),
     }
 
 
