@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from kinema.errors import RecipeError, suggest
+from kinema.evaluation import windows
+from kinema.evaluation.windows import IntArray, Windows
 from kinema.modules.encoder import EncoderInput
-
-IntArray = npt.NDArray[np.int64]
 
 
 class Crop(NamedTuple):
@@ -32,78 +31,63 @@ class Geometry(NamedTuple):
     crops: tuple[Crop, ...]
 
 
+Crops = Callable[[int, int, int, int], list[Crop]]
+MOST = 256
+"""Clips of one row, where a preset does not fix their number: an hour of video must not fill the memory."""
+
+
 @dataclass(frozen=True)
 class ViewPreset:
     """A named rule for clips and crops.
 
     Attributes:
         name: as in result cards.
-        clips: clips per video.
-        starts: (length, span, clips) to the first frame of each clip, in frames of the sampled rate.
+        clips: clips per video; None where it is as many as the video has room for. Their features are then joined into
+            one average per video as soon as they are taken, and there is no accuracy of clips.
+        windows: which frames the clips show.
         crops: (height, width, crop height, crop width) to the crops of each frame.
         short_side: None scales whole frames to the encoder's `resize`. A number keeps the shape of the frame and makes
-            it just cover the encoder's `size` times this number, which is also what is cropped.
-        subsample: the clip is cut from the video thinned out to every stride-th frame.
+            it just cover the encoder's `size` times this number.
+        cropped: what is cut out of it, in multiples of the encoder's `size`.
     """
 
     name: str
-    clips: int
-    starts: Callable[[int, int, int], npt.NDArray[np.floating] | IntArray]
-    crops: Callable[[int, int, int, int], list[Crop]]
+    clips: int | None
+    windows: Windows
+    crops: Crops
     short_side: float | None = None
-    subsample: bool = False
+    cropped: float = 1.0
 
     @property
-    def views(self) -> int:
+    def views(self) -> int | None:
         """Clips times crops."""
-        return self.clips * len(self.crops(8, 8, 4, 4))
+        return None if self.clips is None else self.clips * len(self.crops(8, 8, 4, 4))
+
+    def __reduce__(self) -> tuple[Callable[[str], ViewPreset], tuple[str]]:
+        """Pickle by name: rules are functions, which cannot cross process borders everywhere."""
+        return view_preset, (self.name,)
 
 
 def clip_indices(preset: ViewPreset, length: int, *, frames: int, stride: int = 1) -> IntArray:
-    """Frames of every clip [clips, frames] out of `length` frames; a video that is too short repeats its last one."""
-    thinned = np.arange(0, length, stride) if preset.subsample else np.arange(length)
-    stride = 1 if preset.subsample else stride
-    span = (frames - 1) * stride + 1
-    # int() of the published codes cuts towards zero; short videos would start below it.
-    starts = np.maximum(0, preset.starts(len(thinned), span, preset.clips)).astype(np.int64)
-    wanted = starts[:, None] + stride * np.arange(frames)
-    return np.asarray(thinned[np.minimum(wanted, len(thinned) - 1)], np.int64)
+    """Frames of every clip [clips, frames] out of `length` frames; a video that is too short repeats its last one.
+
+    Where a preset shows as many clips as there is room for, `MOST` evenly spaced ones stand for more.
+    """
+    found = np.minimum(preset.windows(length, frames, stride), length - 1)
+    if preset.clips is None and len(found) > MOST:
+        found = found[np.linspace(0, len(found) - 1, MOST).astype(np.int64)]
+    return found
 
 
 def geometry(preset: ViewPreset, network: EncoderInput, *, height: int, width: int) -> Geometry:
     """Scale and crops for a video of `height` x `width` pixels."""
-    resize, size = network.resize, network.size
+    resize = network.resize
+    size = (int(network.size[0] * preset.cropped), int(network.size[1] * preset.cropped))
     if preset.short_side is not None:
-        size = (int(size[0] * preset.short_side), int(size[1] * preset.short_side))
-        scale = max(size[0] / height, size[1] / width)
-        resize = (max(size[0], int(height * scale)), max(size[1], int(width * scale)))
+        cover = (int(network.size[0] * preset.short_side), int(network.size[1] * preset.short_side))
+        scale = max(cover[0] / height, cover[1] / width)
+        resize = (max(cover[0], int(height * scale)), max(cover[1], int(width * scale)))
     return Geometry(resize, size, tuple(preset.crops(*resize, *size)))
-
-
-def uniform_starts(length: int, span: int, clips: int) -> npt.NDArray[np.floating]:
-    """VCOP, PRP, RSPNet: centres linspace(n / 2, L - n / 2)."""
-    return np.linspace(span / 2, length - span / 2, clips) - span / 2
-
-
-def tsn_starts(length: int, span: int, clips: int) -> npt.NDArray[np.floating]:
-    """CtP: the middles of equal parts of the range of possible starts."""
-    tick = (length - span + 1) / clips
-    return tick / 2 + tick * np.arange(clips)
-
-
-def dense_starts(length: int, span: int, clips: int) -> npt.NDArray[np.floating]:
-    """VideoMAE: k (m - n) / (S - 1)."""
-    return np.arange(clips) * (length - span) / (clips - 1)
-
-
-def cvrl_starts(length: int, span: int, clips: int) -> npt.NDArray[np.floating]:
-    """CVRL: linspace from the first to the last possible start."""
-    return np.linspace(0, max(0, length - span), clips)
-
-
-def middle_start(length: int, span: int, clips: int) -> IntArray:
-    """One clip in the middle."""
-    return np.full(clips, (length - span) // 2)
 
 
 def center_crop(height: int, width: int, crop_height: int, crop_width: int) -> list[Crop]:
@@ -119,6 +103,12 @@ def three_crops(height: int, width: int, crop_height: int, crop_width: int) -> l
     return [Crop(int(i * spare_height / 2), spare_width // 2) for i in range(3)]
 
 
+def three_even_crops(height: int, width: int, crop_height: int, crop_width: int) -> list[Crop]:
+    """V-JEPA: as `three_crops`, but the step is cut to whole pixels first, i ((long - short) // 2)."""
+    spare_height, spare_width = height - crop_height, width - crop_width
+    return three_crops(crop_height + spare_height // 2 * 2, crop_width + spare_width // 2 * 2, crop_height, crop_width)
+
+
 def five_crops(height: int, width: int, crop_height: int, crop_width: int) -> list[Crop]:
     """The four corners and the middle."""
     bottom, right = height - crop_height, width - crop_width
@@ -132,28 +122,41 @@ def ten_crops(height: int, width: int, crop_height: int, crop_width: int) -> lis
     return upright + [crop._replace(flip=True) for crop in upright]
 
 
+_CROPS: dict[str, Crops] = {"1": center_crop, "3": three_crops, "5": five_crops, "10": ten_crops}
+_WIDER = 256 / 224
 PRESETS = {
     preset.name: preset
     for preset in (
-        ViewPreset("uniform10", 10, uniform_starts, center_crop),
-        ViewPreset("tsn_uniform", 10, tsn_starts, center_crop),
-        ViewPreset("dense5x3", 5, dense_starts, three_crops, short_side=1.0, subsample=True),
-        ViewPreset("10x3", 10, cvrl_starts, three_crops, short_side=256 / 224),
-        ViewPreset("10x10", 10, uniform_starts, ten_crops),
-        ViewPreset("single_center", 1, middle_start, center_crop),
+        ViewPreset("uniform10", 10, windows.uniform(10), center_crop),
+        ViewPreset("tsn_uniform", 10, windows.tsn(10), center_crop),
+        ViewPreset("dense5x3", 5, windows.dense(5), three_crops, short_side=1.0),
+        ViewPreset("ssv2_2x3", 2, windows.interleaved, three_crops, short_side=1.0),
+        ViewPreset("10x3", 10, windows.first_to_last(10), three_crops, short_side=_WIDER, cropped=_WIDER),
+        ViewPreset("10x10", 10, windows.uniform(10), ten_crops),
+        ViewPreset("vjepa_8x3", 8, windows.segments(8), three_even_crops, short_side=1.0),
+        ViewPreset("vjepa_2x3", 2, windows.segments(2), three_even_crops, short_side=1.0),
+        ViewPreset("vjepa_center", 1, windows.segments(1), center_crop, short_side=_WIDER),
+        ViewPreset("single_center", 1, windows.middle, center_crop),
+        ViewPreset("sliding", None, windows.sliding, center_crop),
+        ViewPreset("coclr", None, windows.coclr, center_crop, short_side=_WIDER),
+        ViewPreset("coclr_ten", None, windows.coclr, ten_crops, short_side=_WIDER),
     )
 }
 
 
 def view_preset(name: str) -> ViewPreset:
-    """The preset called `name`; "uniformN" spreads any number N of clips by the rule of "uniform10".
+    """The preset called `name`.
+
+    "uniformN" spreads any number N of clips by the rule of "uniform10", and "uniformNxC" shows C = 1, 3, 5 or 10 crops
+    of each.
 
     Raises:
         RecipeError: there is none.
     """
-    count = re.fullmatch(r"uniform([1-9]\d*)", name)
-    if count:
-        return replace(PRESETS["uniform10"], name=name, clips=int(count[1]))
-    if name not in PRESETS:
+    if name in PRESETS:
+        return PRESETS[name]
+    spread = re.fullmatch(r"uniform([1-9]\d*)(?:x(1|3|5|10))?", name)
+    if spread is None:
         raise RecipeError(f"there are no views called '{name}'.{suggest(name, PRESETS)}")
-    return PRESETS[name]
+    clips, crops = int(spread[1]), _CROPS[spread[2] or "1"]
+    return replace(PRESETS["uniform10"], name=name, clips=clips, windows=windows.uniform(clips), crops=crops)
