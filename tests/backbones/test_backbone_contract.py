@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kinema.backbones import BACKBONES, build_backbone
+from kinema.backbones import BACKBONES, build_backbone, formula_fill
 from kinema.errors import RecipeError
 
 WIDTH = 4
@@ -76,7 +76,7 @@ def test_eval_mode_does_not_mix_clips(backbone):
 
 
 def test_the_direction_of_time_matters(backbone):
-    backbone.eval()
+    formula_fill(backbone).eval()  # some networks start so small that all they compute is lost in rounding
     features, reversed_features = backbone(clips()), backbone(clips().flip(2))
     assert (features - reversed_features).norm() > 1e-3 * features.norm()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kinema.backbones.layers import Triple
-from kinema.backbones.r3d import R3D, full_conv
+from kinema.backbones.layers import Triple, full_conv
+from kinema.backbones.r3d import R3D
 
 
 def middle_width(channels: int, width: int, kernel: Triple) -> int:
@@ -20,11 +20,19 @@ def middle_width(channels: int, width: int, kernel: Triple) -> int:
 
 
 class FactoredConv(nn.Module):
-    """A spatial convolution to M channels, batch normalisation, ReLU, and a temporal convolution; no biases."""
+    """A spatial convolution to M channels, batch normalisation, ReLU, and a temporal convolution; no biases.
 
-    def __init__(self, channels: int, width: int, kernel: Triple, stride: Triple) -> None:
+    Args:
+        channels: channels in.
+        width: channels out.
+        kernel: of the convolution that is factored.
+        stride: likewise.
+        middle: M; None: `middle_width`.
+    """
+
+    def __init__(self, channels: int, width: int, kernel: Triple, stride: Triple, *, middle: int | None = None) -> None:
         super().__init__()
-        middle = middle_width(channels, width, kernel)
+        middle = middle or middle_width(channels, width, kernel)
         self.spatial = full_conv(channels, middle, (1, *kernel[1:]), (1, *stride[1:]))
         self.norm = nn.BatchNorm3d(middle)
         self.temporal = full_conv(middle, width, (kernel[0], 1, 1), (stride[0], 1, 1))
@@ -40,7 +48,7 @@ class R2Plus1D(R3D):
 
     The form that clip-order prediction (Xu et al., CVPR 2019) and its successors use after Tran et al. (CVPR 2018). M
     is computed for each convolution, the 1x1x1 shortcuts are factored too and the stem's M is 83; so neither weights
-    nor parameter counts (33,178,423 at `layers=(2, 2, 2, 2)`) agree with torchvision's network of that name.
+    nor parameter counts (33,178,423 at `layers=(2, 2, 2, 2)`) agree with torchvision's network, which is `R2Plus1D18`.
 
     Args, stages and sizes: as in `R3D`.
     """

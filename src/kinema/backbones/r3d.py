@@ -2,43 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from kinema.backbones.layers import StagedBackbone, Triple, check_width
-from kinema.errors import RecipeError
-
-Convolution = Callable[[int, int, Triple, Triple], nn.Module]
-
-
-def full_conv(channels: int, width: int, kernel: Triple, stride: Triple) -> nn.Module:
-    """A 3D convolution without bias, padded by half its kernel: sizes out are sizes in over stride, rounded up."""
-    padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-    return nn.Conv3d(channels, width, kernel, stride, padding, bias=False)
-
-
-class Block(nn.Module):
-    """conv-norm-ReLU-conv-norm, plus the input (through a strided 1x1x1 convolution where sizes change), then ReLU."""
-
-    def __init__(self, channels: int, width: int, *, stride: int, convolution: Convolution) -> None:
-        super().__init__()
-        kernel, steps = (3, 3, 3), (stride, stride, stride)
-        self.conv1 = convolution(channels, width, kernel, steps)
-        self.norm1 = nn.BatchNorm3d(width)
-        self.conv2 = convolution(width, width, kernel, (1, 1, 1))
-        self.norm2 = nn.BatchNorm3d(width)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or channels != width:
-            conv, norm = convolution(channels, width, (1, 1, 1), steps), nn.BatchNorm3d(width)
-            self.shortcut = nn.Sequential(OrderedDict(conv=conv, norm=norm))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, channels, T, H, W] to [B, width, T', H', W']."""
-        residual = torch.relu(self.norm1(self.conv1(x)))
-        return torch.relu(self.norm2(self.conv2(residual)) + self.shortcut(x))
+from kinema.backbones.layers import StagedBackbone, Triple, chain, check_width, full_conv
+from kinema.backbones.residual import Block, check_layers
 
 
 class R3D(StagedBackbone):
@@ -56,24 +25,27 @@ class R3D(StagedBackbone):
 
     def __init__(self, *, layers: Sequence[int] = (1, 1, 1, 1), width: int = 64) -> None:
         check_width(width)
-        if len(layers) != 4 or min(layers) < 1:
-            raise RecipeError(f"backbone option layers={layers!r}: expected the blocks of four stages, each 1 or more")
-        conv, norm = self.convolution(3, width, (3, 7, 7), (1, 2, 2)), nn.BatchNorm3d(width)
-        stages: dict[str, nn.Module] = {
-            "p1": nn.Sequential(OrderedDict(conv=conv, norm=norm, relu=nn.ReLU(inplace=True)))
-        }
+        check_layers(layers)
+        stages: dict[str, nn.Module] = {"p1": self.stem(width)}
         channels = width
         for number, blocks in enumerate(layers):
-            stages[f"p{number + 2}"] = self._stage(channels, width * 2**number, blocks, stride=2 if number else 1)
-            channels = width * 2**number
+            wide, parts = width * 2**number, []
+            for block in range(blocks):
+                parts.append(self.block(channels, wide, number, stride=2 if number and not block else 1))
+                channels = wide
+            stages[f"p{number + 2}"] = nn.Sequential(*parts)
         super().__init__(stages, feature_dim=channels, stride=(8, 16, 16))
+
+    def stem(self, width: int) -> nn.Module:
+        """Stage p1."""
+        conv = self.convolution(3, width, (3, 7, 7), (1, 2, 2))
+        return chain(conv=conv, norm=nn.BatchNorm3d(width), relu=nn.ReLU(inplace=True))
+
+    def block(self, channels: int, width: int, stage: int, *, stride: int) -> nn.Module:
+        """One block of the stage numbered `stage`, 0 to 3."""
+        return Block(channels, width, stride=(stride,) * 3, convolution=self.convolution)
 
     @staticmethod
     def convolution(channels: int, width: int, kernel: Triple, stride: Triple) -> nn.Module:
         """The convolution of which the whole network is built."""
         return full_conv(channels, width, kernel, stride)
-
-    def _stage(self, channels: int, width: int, blocks: int, *, stride: int) -> nn.Sequential:
-        first = Block(channels, width, stride=stride, convolution=self.convolution)
-        rest = [Block(width, width, stride=1, convolution=self.convolution) for _ in range(blocks - 1)]
-        return nn.Sequential(first, *rest)
