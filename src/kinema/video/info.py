@@ -43,6 +43,7 @@ class VideoInfo:
         counted: the file's own show times are wrong or absent (AVI with B-frames, raw streams), so that frames are
             found by counting from a keyframe; `pts` is then made of decoding times, or of the frame rate.
         offset: byte of the archive at which the file begins; None for a file of its own.
+        stored: `pts` are the packets' own times, and every packet shown is the one frame that bears its time.
     """
 
     path: Path
@@ -61,19 +62,30 @@ class VideoInfo:
     audio_tracks: int
     bytes: int
     offset: int | None = None
+    stored: bool = False
+
+    @property
+    def file(self) -> Path:
+        """The file that holds the video: `path`, or the archive that it lies in."""
+        archive = None if self.offset is None else archive_of(self.path)
+        return self.path if archive is None else archive
 
     @property
     def address(self) -> str:
         """What FFmpeg opens: the file, or a stretch of the archive that holds it."""
-        archive = None if self.offset is None else archive_of(self.path)
-        if self.offset is None or archive is None:
+        if self.offset is None or self.file == self.path:
             return str(self.path.absolute())
-        return Member(archive, self.offset, self.bytes).address
+        return Member(self.file, self.offset, self.bytes).address
 
     @property
     def frames(self) -> int:
         """Number of frames that decoding yields."""
         return len(self.pts)
+
+    @cached_property
+    def key_indices(self) -> IntArray:
+        """int64 [K], index of the frame at each of `keyframes`."""
+        return np.searchsorted(self.pts, self.keyframes).astype(np.int64)
 
     @cached_property
     def interval(self) -> float:
@@ -158,6 +170,7 @@ class VideoInfo:
             audio_tracks=int(columns["audio_tracks"]),
             bytes=int(columns["bytes"]),
             offset=header.get("offset"),
+            stored=bool(header.get("stored")),
         )
 
 
@@ -169,6 +182,7 @@ def _pack(info: VideoInfo) -> bytes:
         "pixel_format": info.pixel_format,
         "counted": info.counted,
         "offset": info.offset,
+        "stored": info.stored,
         "lengths": [len(array) for array in arrays],
     }
     deltas = b"".join(np.diff(array, prepend=np.int64(0)).astype("<i8").tobytes() for array in arrays)

@@ -71,9 +71,8 @@ def probe(path: str | Path, *, fps: float | None = None) -> VideoInfo:
             "offset": member and member.offset,
         }
     timeline, seeks = plan or _decode_all(path, facts["stream"])
-    return VideoInfo(
-        path=path, pts=timeline.pts, counted=timeline.counted, **seeks._asdict(), **look._asdict(), **facts
-    )
+    facts |= {**seeks._asdict(), **look._asdict()}
+    return VideoInfo(path=path, pts=timeline.pts, counted=timeline.counted, stored=plan is not None, **facts)
 
 
 def content_hash(path: str | Path) -> str:
