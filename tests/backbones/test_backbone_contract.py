@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kinema.backbones import BACKBONES, build_backbone, formula_fill
+from kinema.backbones import BACKBONES, build_backbone
 from kinema.errors import RecipeError
 
 WIDTH = 4
@@ -76,9 +76,9 @@ def test_eval_mode_does_not_mix_clips(backbone):
 
 
 def test_the_direction_of_time_matters(backbone):
-    formula_fill(backbone).eval()  # some networks start so small that all they compute is lost in rounding
+    backbone.train()  # some networks start so small that without batch statistics all is lost in rounding
     features, reversed_features = backbone(clips()), backbone(clips().flip(2))
-    assert (features - reversed_features).norm() > 1e-3 * features.norm()
+    assert (features - reversed_features).norm() > 0.05 * features.norm()
 
 
 def test_without_temporal_kernels_the_direction_of_time_is_lost():
@@ -101,13 +101,16 @@ def test_any_size_of_clip_will_do(backbone, size):
     assert tuple(out.shape[2:]) == tuple(-(-n // s) for n, s in zip(size, backbone.stride, strict=True))
 
 
-def test_channels_keep_their_proportion(backbone):
-    name = next(name for name, kind in BACKBONES.items() if type(backbone) is kind)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_channels_keep_their_proportion(name):
     with torch.device("meta"):
-        wide, x = build_backbone(name), clips().to("meta")
-        narrow = backbone.to("meta")
-        for thin, thick in zip(narrow.forward_stages(x), wide.forward_stages(x), strict=True):
-            assert thin.shape[1] * 64 == thick.shape[1] * WIDTH
+        x = clips().to("meta")
+        networks = [build_backbone(name, width=width).forward_stages(x) for width in (WIDTH, 64)]
+    for stage, (thin, thick) in enumerate(zip(*networks, strict=True), start=1):
+        if (name, stage) == ("mobilenet_v2", 5):
+            assert thin.shape[1] == thick.shape[1] == 1280  # published: never narrower
+        else:
+            assert thin.shape[1] == int(thick.shape[1] * WIDTH / 64)
 
 
 def test_light_c3d_starts_as_in_the_paper():

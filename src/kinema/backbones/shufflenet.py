@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from kinema.backbones.layers import ConvNorm, StagedBackbone, chain, check_width, padded_pool, scaled
 from kinema.errors import RecipeError
@@ -42,7 +43,7 @@ class Unit(nn.Module):
         self.reduce = ConvNorm(channels, middle, groups=1 if channels == 24 else groups)
         self.depthwise = ConvNorm(middle, middle, (3, 3, 3), (stride,) * 3, groups=middle, activation=None)
         self.expand = ConvNorm(middle, branch, groups=groups, activation=None)
-        self.pool = nn.AvgPool3d((2, 3, 3), 2, (0, 1, 1))
+        self.pool = nn.AvgPool3d((2, 3, 3), 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, T, H, W] to [B, width, T', H', W']."""
@@ -51,7 +52,8 @@ class Unit(nn.Module):
             return torch.relu(branch + x)
         if x.shape[2] % 2:
             x = torch.cat([x, x[:, :, -1:]], 2)  # the convolution rounds an odd number of frames up, so the pool must
-        return torch.relu(torch.cat([branch, self.pool(x)], 1))
+        # The zeros around height and width count in the average, as published; the pool itself refuses tiny maps.
+        return torch.relu(torch.cat([branch, self.pool(functional.pad(x, (1, 1, 1, 1)))], 1))
 
 
 class ShuffleNet(StagedBackbone):
