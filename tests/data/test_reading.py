@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.data import reading
+from kinema.data.packed import rows
 from kinema.data.manifest import Manifest
 from kinema.data.reading import execute
 from kinema.data.sample import Column, Flow, Frames, Ragged, Sample, Times, collate, tensor
@@ -27,7 +27,7 @@ def decodes(monkeypatch):
         calls.append((info.path.name, np.asarray(indices).tolist(), size))
         return read_frames(info, indices, size)
 
-    monkeypatch.setattr(reading, "read_frames", counted)
+    monkeypatch.setattr(rows, "read_frames", counted)
     return calls
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from kinema.data.manifest import Manifest
+from kinema.data.packed import finished_manifest, is_store
 from kinema.data.scan import scan
 from kinema.errors import DataError
 
 
 def open_manifest(source: str | Path, *, workers: int | None = None, refuse_broken: bool = False) -> Manifest:
-    """A manifest from a file that `kinema scan` wrote, from any other list, or from a folder of videos.
+    """A manifest from a file that `kinema scan` wrote, from a packed store, any other list, or a folder of videos.
 
     What has not been scanned yet is scanned now; files that cannot be read are left out and said on standard error.
 
     Args:
-        source: manifest, list or folder.
+        source: manifest, list, folder, or folder of a packed store.
         workers: processes that scan.
         refuse_broken: raise instead of leaving files out, for evaluation, where that would flatter the numbers.
 
@@ -27,6 +28,8 @@ def open_manifest(source: str | Path, *, workers: int | None = None, refuse_brok
     source = Path(source)
     if not source.exists():
         raise DataError(f"{source} does not exist: give a folder of videos, or a manifest written by kinema scan")
+    if is_store(source):
+        source = finished_manifest(source)
     if source.is_file() and source.suffix.lower() in {".csv", ".parquet"}:
         manifest = Manifest.read(source)
         if "hash" in manifest.columns:

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kinema.data.flows import stored_flow
 from kinema.data.manifest import Manifest
+from kinema.data.packed import read_row
 from kinema.data.sample import Array, Column, Flow, Frames, Read, Sample, Size, Times
 from kinema.errors import DataError
-from kinema.video.decode import read_frames
 from kinema.video.flow import compute_flow, encode_flow
 
 Indices = npt.NDArray[np.int64]
@@ -38,7 +39,7 @@ def execute(sample: Sample, manifest: Manifest) -> dict[str, Array]:
         if isinstance(read, Frames | Times):
             arrays[name] = clips[name].transpose(3, 0, 1, 2)
         elif isinstance(read, Flow):
-            arrays[name] = _flow(name, read, clips)
+            arrays[name] = _flow(name, sample, clips, manifest)
         else:
             arrays[name] = _column(read, manifest)
     return arrays
@@ -48,14 +49,12 @@ def _decode(reads: Mapping[str, Read], manifest: Manifest) -> dict[str, Clip]:
     """[T, H, W, 3] per Frames or Times read; reads of one file at one size share one decode."""
     shared: dict[tuple[int, Size | None], dict[str, Indices]] = defaultdict(dict)
     for name, read in reads.items():
-        if isinstance(read, Frames):
-            shared[read.row, read.size][name] = read.indices
-        elif isinstance(read, Times):
-            shared[read.row, read.size][name] = manifest.video(read.row).frame_at(read.seconds)
+        if isinstance(read, Frames | Times):
+            shared[read.row, read.size][name] = _indices(read, manifest)
     clips: dict[str, Clip] = {}
     for (row, size), wanted in shared.items():
         union, positions = np.unique(np.concatenate(list(wanted.values())), return_inverse=True)
-        frames = read_frames(manifest.video(row), union, size)
+        frames = read_row(manifest, row, union, size)
         # A clip of distinct frames in order needs no copy.
         if len(wanted) == 1 and np.array_equal(positions, np.arange(len(union))):
             clips[next(iter(wanted))] = frames
@@ -66,12 +65,23 @@ def _decode(reads: Mapping[str, Read], manifest: Manifest) -> dict[str, Clip]:
     return clips
 
 
-def _flow(name: str, read: Flow, clips: Mapping[str, Clip]) -> Array:
+def _flow(name: str, sample: Sample, clips: Mapping[str, Clip], manifest: Manifest) -> Array:
+    read = sample.reads[name]
+    assert isinstance(read, Flow)
     if read.of not in clips:
         raise DataError(f"the flow '{name}' is of '{read.of}', which the plan does not read")
-    flow = compute_flow(clips[read.of], read.preset).transpose(3, 0, 1, 2)
+    clip, of = clips[read.of], sample.reads[read.of]
+    assert isinstance(of, Frames | Times)
+    stored = stored_flow(manifest, of.row, _indices(of, manifest), (clip.shape[1], clip.shape[2]))
+    if stored is not None:
+        return stored
+    flow = compute_flow(clip, read.preset).transpose(3, 0, 1, 2)
     # torch rounds to half precision three times as fast as NumPy does.
     return encode_flow(flow) if read.coded else torch.from_numpy(flow).to(torch.float16).numpy()
+
+
+def _indices(read: Frames | Times, manifest: Manifest) -> Indices:
+    return read.indices if isinstance(read, Frames) else manifest.video(read.row).frame_at(read.seconds)
 
 
 def _column(read: Column, manifest: Manifest) -> Array:

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kinema.data.manifest import Manifest
+from kinema.data.packed import read_row
 from kinema.evaluation.extract import Extraction, FeatureTable, Progress
 from kinema.evaluation.reading import RowRead, read_rows, refuse, row_frames
 from kinema.training.files import write_atomic
-from kinema.video.decode import read_frames
 
 SIDE = 20
 LIMIT = 600
@@ -61,7 +61,7 @@ def read_pixels(manifest: Manifest, row: int) -> Array:
     """The three references of one row, joined: float32 [880]."""
     inside = row_frames(manifest, row, None)
     skipped = max(0, (len(inside) - LIMIT) // 2)
-    frames = read_frames(manifest.video(row), inside[skipped : skipped + LIMIT], (SIDE, SIDE))
+    frames = read_row(manifest, row, inside[skipped : skipped + LIMIT], (SIDE, SIDE), thumbnail=True)
     grey = frames.astype(np.float32) @ _GREY
     return np.concatenate([mean_frame(grey), frame_difference(grey), motion_path(grey)])
 

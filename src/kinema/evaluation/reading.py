@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from kinema.data.index import Index
 from kinema.data.manifest import Manifest
+from kinema.data.packed import read_row
 from kinema.errors import DataError, KinemaError, RecipeError
 from kinema.evaluation.views import ViewPreset, clip_indices, geometry
 from kinema.modules.encoder import EncoderInput
-from kinema.video.decode import read_frames
 
 Clips = npt.NDArray[np.uint8]
 
@@ -112,7 +112,7 @@ class ClipReader:
         clips = inside[clip_indices(self.preset, len(inside), frames=frames, stride=self.network.stride)]
         plan = geometry(self.preset, self.network, height=info.height, width=info.width)
         union, positions = np.unique(clips, return_inverse=True)
-        decoded = read_frames(info, union, plan.resize)
+        decoded = read_row(manifest, row, union, plan.resize)
         views = np.empty((len(clips), len(plan.crops), 3, frames, *plan.size), np.uint8)
         for clip, wanted in enumerate(positions.reshape(clips.shape)):
             for number, crop in enumerate(plan.crops):

@@ -100,7 +100,7 @@ def row_clip(manifest: Manifest, row: int) -> Picture:
     Raises:
         VideoError: the file is missing or cannot be read.
     """
-    from kinema.video.decode import read_frames
+    from kinema.data.packed import read_row
 
     video = manifest.video(row)
     start, end = manifest.bounds(row)
@@ -111,4 +111,4 @@ def row_clip(manifest: Manifest, row: int) -> Picture:
     shrink = min(1.0, (_AREA / (video.width * video.height)) ** 0.5)
     size = (max(1, round(video.height * shrink)), max(1, round(video.width * shrink)))
     rate = len(indices) / length if length > 0 else 1.0
-    return encode_clip(read_frames(video, indices, size=size), rate=rate)
+    return encode_clip(read_row(manifest, row, indices, size, thumbnail=True), rate=rate)

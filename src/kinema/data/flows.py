@@ -1,0 +1,81 @@
+"""Flow that a manifest brings along in its column `flow`: a store of `kinema flow`, or folders of flow images."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kinema.data.manifest import Manifest
+from kinema.data.packed import is_store, open_store
+from kinema.data.packed.planning import grid
+from kinema.data.packed.rows import cell, stored_numbers
+from kinema.errors import DataError
+from kinema.video.flow_images import read_flow_images, resize_codes
+
+Indices = npt.NDArray[np.int64]
+
+_STILL = 128
+"""What `encode_flow` makes of no motion."""
+
+
+def stored_flow(manifest: Manifest, row: int, frames: Indices, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
+    """Flow between consecutive `frames` of a row, from its column `flow`; None where the row has none.
+
+    A frame that follows itself has no motion. Any other pair must be one that is stored: a field leads from a frame to
+    the next one (of a store: over `step` frames of its rate), and fields are never added up, nor computed here, which
+    would mix two kinds of labels.
+
+    Args:
+        manifest: the table.
+        row: number of the row.
+        frames: int64 [T], of the video as the manifest describes it.
+        size: (height, width); stored fields of another size are scaled in their coding, values kept.
+
+    Returns:
+        uint8 [2, T - 1, height, width] in the coding of `kinema.video.flow`; possibly a read-only view.
+
+    Raises:
+        DataError: a pair of frames whose flow is not stored.
+        VideoError: the flow cannot be read.
+    """
+    if cell(manifest, row, "flow") is None:
+        return None
+    moving = frames[1:] != frames[:-1]
+    fields = _fields(manifest, row, frames[:-1][moving], frames[1:][moving], size)
+    if not moving.all():
+        still = np.full((len(moving), 2, *size), _STILL, np.uint8)
+        still[moving] = fields
+        fields = still
+    return fields.transpose(1, 0, 2, 3)
+
+
+def _fields(
+    manifest: Manifest, row: int, now: Indices, following: Indices, size: tuple[int, int]
+) -> npt.NDArray[np.uint8]:
+    path = manifest.file(row, "flow")
+    if not len(now):
+        return np.zeros((0, 2, *size), np.uint8)
+    if not is_store(path):
+        _check_pairs(manifest, row, following == now + 1, (now, following), "1 frame")
+        return read_flow_images(path, now, size)
+    store = open_store(path)
+    step, rate = store.layout.step, store.layout.rate
+    frames = grid(manifest.video(row), rate)
+    place = np.searchsorted(frames, now)
+    there = frames[np.minimum(place + step, len(frames) - 1)] == following
+    over = f"{step} frame{'s' * (step > 1)}" + (f" at {rate:g} frames per second" if rate else "")
+    _check_pairs(manifest, row, there & (frames[place] == now), (now, following), over)
+    return resize_codes(store.read(stored_numbers(manifest, row, "flow", place)), size)
+
+
+def _check_pairs(
+    manifest: Manifest, row: int, there: npt.NDArray[np.bool_], pairs: tuple[Indices, Indices], over: str
+) -> None:
+    if there.all():
+        return
+    first = int(np.flatnonzero(~there)[0])
+    raise DataError(
+        f"row {row} ({cell(manifest, row, 'path')}): the flow from frame {pairs[0][first]} to {pairs[1][first]} is "
+        f"wanted, but what {manifest.file(row, 'flow')} holds leads over {over}: choose stride and rate alike, compute "
+        "it with kinema flow --stride and --rate, or remove the column 'flow' to have it computed while training"
+    )
