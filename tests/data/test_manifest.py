@@ -153,7 +153,7 @@ def test_an_end_beyond_the_video_is_its_end(folder):
 def test_videos_come_from_the_stored_index_without_probing(folder, monkeypatch):
     info = probe(folder / "a.mp4")
     rows = [{"path": "a.mp4", **info.to_columns()}]
-    monkeypatch.setattr("kinema.data.manifest.probe", lambda path: pytest.fail("probed"))
+    monkeypatch.setattr("kinema.data.manifest.probe", lambda path, fps: pytest.fail("probed"))
     manifest = Manifest.from_rows(rows, folder)
     assert np.array_equal(manifest.video(0).pts, info.pts)
     assert manifest.bounds(0) == (0.0, info.duration)
@@ -161,7 +161,7 @@ def test_videos_come_from_the_stored_index_without_probing(folder, monkeypatch):
 
 def test_other_videos_are_probed_once(folder, monkeypatch):
     seen = []
-    monkeypatch.setattr("kinema.data.manifest.probe", lambda path: seen.append(str(path)) or probe(path))
+    monkeypatch.setattr("kinema.data.manifest.probe", lambda path, fps: seen.append(str(path)) or probe(path))
     manifest = Manifest.from_rows(ROWS, folder)
     assert [manifest.video(i).frames for i in (0, 1, 2, 0)] == [40, 10, 40, 40]
     assert len(seen) == 2

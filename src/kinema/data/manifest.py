@@ -16,19 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
-from kinema.errors import DataError, VideoError
+from kinema.data.tables import ALIASES, PATH_COLUMNS, Aside, check_suffix, read_table, write_table
+from kinema.errors import DataError
+from kinema.video.container import check_unchanged, is_there
 from kinema.video.probe import VideoInfo, probe
 
 __all__ = ["PATH_COLUMNS", "Manifest", "template"]
 
-PATH_COLUMNS = ("path", "audio", "imu", "masks", "flow", "boxes", "features")
-"""Columns that hold file names, relative to the manifest's folder or absolute."""
-
-_ALIASES = ("file", "video", "filename")
-_TEXT_COLUMNS = (*PATH_COLUMNS, *_ALIASES, "label", "split", "group", "text", "codec", "hash")
+_TYPES = {"start": pa.float64(), "end": pa.float64(), "frame_index": pa.binary(), "fingerprint": pa.binary()}
+_NOT_CONTENT = ("modified",)  # columns that change when files are copied
 _OPENED_AT_ONCE = 256  # unpacked seek indices kept per process
 _EXAMPLES = {"path": "clips/first.mp4", "start": 0.0, "end": 10.0, "label": "waving", "split": "train"}
 
@@ -38,32 +35,36 @@ class Manifest:
 
     Columns: `path`; optionally `start` and `end` (seconds after the first frame), `label`, `split`, `group`, `text`
     and the other `PATH_COLUMNS`; from a scan `frames`, `fps`, `duration`, `width`, `height`, `codec`, `rotation`,
-    `mirrored`, `audio_tracks`, `bytes`, `hash` and, in Parquet only, the binary `frame_index` (frame times and
-    keyframes). Columns of any other name are kept.
+    `mirrored`, `audio_tracks`, `bytes`, `modified` (time of last change, nanoseconds), `hash` and, in Parquet
+    only, the binary `frame_index` (frame times and keyframes) and `fingerprint` (how it looks). Columns of any other
+    name are kept.
 
     Attributes:
         table: the table.
         root: folder against which relative file names are resolved.
+        set_aside: (path, reason) of the files that a scan could not read, which are therefore in no row. Parquet files
+            keep them inside, CSV files in `NAME.quarantine.csv` beside them.
     """
 
-    def __init__(self, table: pa.Table, root: str | Path) -> None:
+    def __init__(self, table: pa.Table, root: str | Path, set_aside: Iterable[tuple[str, str]] = ()) -> None:
         if "path" not in table.column_names:
-            raise DataError(f"no column 'path' (or {', '.join(_ALIASES)}); columns: {', '.join(table.column_names)}")
+            raise DataError(f"no column 'path' (or {', '.join(ALIASES)}); columns: {', '.join(table.column_names)}")
         if len(set(table.column_names)) < len(table.column_names):
             raise DataError(f"two columns have the same name; columns: {', '.join(table.column_names)}")
         if not table.num_rows:
             raise DataError(f"the manifest in {root} has no rows")
         self.table = table.combine_chunks()
         self.root = Path(root)
+        self.set_aside = tuple((str(path), str(reason)) for path, reason in set_aside)
         self._probed: dict[str, dict[str, Any]] = {}
         self._infos: OrderedDict[str, VideoInfo] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        """The table and the folder; each process opens its own videos."""
-        return {"table": self.table, "root": self.root}
+        """The table, the folder and what was set aside; each process opens its own videos."""
+        return {"table": self.table, "root": self.root, "set_aside": self.set_aside}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["table"], state["root"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
     @classmethod
     def read(cls, path: str | Path, *, check_files: bool = True) -> Manifest:
@@ -76,24 +77,26 @@ class Manifest:
         path = Path(path)
         if not path.is_file():
             raise DataError(f"{path}: no such manifest; make one with  kinema scan FOLDER -o {path.name}")
-        manifest = cls._named(path, _read_table(path))
+        manifest = cls._named(path, *read_table(path))
         if check_files:
             manifest._check_files(path)
         return manifest
 
     @classmethod
-    def from_rows(cls, rows: Sequence[Mapping[str, Any]], root: str | Path) -> Manifest:
+    def from_rows(
+        cls, rows: Sequence[Mapping[str, Any]], root: str | Path, set_aside: Iterable[tuple[str, str]] = ()
+    ) -> Manifest:
         """Make a manifest of dictionaries; a key that a row lacks becomes an empty cell."""
         names = list(dict.fromkeys(name for row in rows for name in row))
         columns = {name: _array(name, [row.get(name) for row in rows]) for name in names}
         if not rows:
             raise DataError(f"the manifest in {root} has no rows")
-        return cls(pa.table(columns), root)
+        return cls(pa.table(columns), root, set_aside)
 
     @classmethod
-    def _named(cls, path: Path, table: pa.Table) -> Manifest:
+    def _named(cls, path: Path, table: pa.Table, set_aside: Aside) -> Manifest:
         try:
-            return cls(table, path.parent)
+            return cls(table, path.parent, set_aside)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
@@ -164,7 +167,7 @@ class Manifest:
 
     def select(self, indices: npt.ArrayLike) -> Manifest:
         """The rows with these indices, in this order."""
-        return Manifest(self.table.take(pa.array(np.asarray(indices, np.int64))), self.root)
+        return Manifest(self.table.take(pa.array(np.asarray(indices, np.int64))), self.root, self.set_aside)
 
     def require(self, columns: Iterable[str], who: str) -> None:
         """Raise DataError unless all columns exist; `who` needs them, for example "method 'vatt'"."""
@@ -203,24 +206,15 @@ class Manifest:
             DataError: another suffix.
         """
         path = Path(path)
-        _check_suffix(path)
+        check_suffix(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        table = self._rebased(path.parent)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with partial.open("wb") as file:
-                _write_table(table, file, path.suffix.lower())
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_table(self._rebased(path.parent), self.set_aside, path)
 
     def digest(self) -> str:
-        """32 hexadecimal digits that depend on every cell except the binary ones, and on the order of rows."""
+        """32 hexadecimal digits that depend on the order of rows and every cell but times of change and binary ones."""
         digest = hashlib.blake2b(digest_size=16)
         for name in sorted(self.table.column_names):
-            if not pa.types.is_binary(self.table.schema.field(name).type):
+            if name not in _NOT_CONTENT and not pa.types.is_binary(self.table.schema.field(name).type):
                 digest.update(json.dumps([name, self.column(name)], default=str).encode())
         return digest.hexdigest()
 
@@ -230,21 +224,27 @@ class Manifest:
     def _open(self, i: int, key: str) -> VideoInfo:
         columns = self._probed.get(key) or self.row(i)
         if columns.get("frame_index") is None:
-            columns = self._probed[key] = probe(key).to_columns()
+            self._refuse_packed(i, columns)
+            columns = self._probed[key] = probe(key, fps=columns.get("fps")).to_columns()
         info = VideoInfo.from_columns(key, columns)
-        try:
-            size = info.path.stat().st_size
-        except OSError as error:
-            raise VideoError(key, "no such file; scan the data again") from error
-        if size != info.bytes:
-            raise VideoError(key, f"was changed since the scan ({info.bytes} bytes then, {size} now); scan it again")
+        if not columns.get("packed"):  # else its frames are in a store, and the file may be gone
+            check_unchanged(info)
         return info
 
+    def _refuse_packed(self, i: int, columns: Mapping[str, Any]) -> None:
+        if columns.get("packed"):
+            store = self.file(i, "packed")
+            raise DataError(f"row {i} is packed but has no 'frame_index': use {store / 'manifest.parquet'}, not a CSV")
+
+    def _home(self, i: int) -> Path:
+        """Where the frames of row `i` are: the packed store, or the video file."""
+        return self.file(i, "packed" if self._cell(i, "packed") else "path")
+
     def _check_files(self, source: Path) -> None:
-        missing = [i for i in range(len(self)) if not self.path(i).exists()]
+        missing = [i for i in range(len(self)) if not is_there(self._home(i))]
         if missing:
             raise DataError(
-                f"{source}: row {missing[0]} names {self.path(missing[0])}, which does not exist ({len(missing)} of "
+                f"{source}: row {missing[0]} names {self._home(missing[0])}, which does not exist ({len(missing)} of "
                 f"{len(self)} rows). Paths are relative to the manifest's own folder: correct them, move the manifest, "
                 "or scan the videos anew."
             )
@@ -269,42 +269,11 @@ def template(columns: Iterable[str]) -> str:
     return text.getvalue()
 
 
-def _read_table(path: Path) -> pa.Table:
-    _check_suffix(path)
-    try:
-        if path.suffix.lower() == ".parquet":
-            return _with_path(pq.read_table(path))
-        types = {**dict.fromkeys(_TEXT_COLUMNS, pa.string()), "start": pa.float64(), "end": pa.float64()}
-        return _with_path(pa_csv.read_csv(path, convert_options=pa_csv.ConvertOptions(column_types=types)))
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: cannot be read as {path.suffix[1:]}: {error}") from error
-
-
-def _with_path(table: pa.Table) -> pa.Table:
-    alias = next((name for name in _ALIASES if name in table.column_names), None)
-    if "path" in table.column_names or alias is None:
-        return table
-    return table.rename_columns(["path" if name == alias else name for name in table.column_names])
-
-
-def _write_table(table: pa.Table, file: Any, suffix: str) -> None:
-    if suffix == ".parquet":
-        pq.write_table(table, file)
-        return
-    texts = [field.name for field in table.schema if not pa.types.is_binary(field.type)]
-    pa_csv.write_csv(table.select(texts), file)
-
-
-def _check_suffix(path: Path) -> None:
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        raise DataError(f"{path}: a manifest is a .csv or a .parquet file, not '{path.suffix}'")
-
-
 def _array(name: str, values: list[Any]) -> pa.Array:
     if name in PATH_COLUMNS:
         return pa.array([None if value is None else str(value) for value in values], pa.string())
-    if name in ("start", "end"):
-        return pa.array(values, pa.float64())
+    if name in _TYPES:
+        return pa.array(values, _TYPES[name])
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import av
@@ -12,7 +13,8 @@ import av.error
 from av.stream import Disposition
 
 from kinema.errors import VideoError
-from kinema.video.archives import find_member
+from kinema.video.archives import Member, archive_of, find_member, still_there
+from kinema.video.info import VideoInfo
 
 _NO_PICTURES = {"skip_loop_filter": "all", "skip_idct": "all"}
 
@@ -60,6 +62,33 @@ def stored_bytes(path: Path) -> int:
     """Size of a file, or of a file inside an archive."""
     member = find_member(path)
     return path.stat().st_size if member is None else member.bytes
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file, a folder, or an archive into which the path leads; what is in it is not looked up."""
+    return path.exists() or archive_of(path) is not None
+
+
+def check_unchanged(info: VideoInfo) -> None:
+    """Compare what a scan found with what is there now, as far as that is cheap: sizes of files, not of folders.
+
+    Raises:
+        VideoError: the file is gone, or has another size or place in its archive.
+    """
+    archive = None if info.offset is None else archive_of(info.path)
+    if archive is not None and info.offset is not None:
+        name = info.path.relative_to(archive).as_posix()
+        if not still_there(Member(archive, info.offset, info.bytes), name):
+            raise VideoError(info.path, "its archive was changed since the scan; scan it again")
+        return
+    try:
+        status = info.path.stat()
+    except OSError as error:
+        raise VideoError(info.path, "no such file; scan the data again") from error
+    if status.st_size != info.bytes and not S_ISDIR(status.st_mode):
+        raise VideoError(
+            info.path, f"was changed since the scan ({info.bytes} bytes then, {status.st_size} now); scan it again"
+        )
 
 
 def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
