@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import math
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,21 +17,40 @@ from typing import Any
 import cv2
 import numpy as np
 
-from kinema.data.synthetic.render import SyntheticClip, render_clip
-from kinema.data.synthetic.scene import World, draw_scene
-from kinema.errors import RecipeError
+from kinema.data.synthetic.camera import IMU_HEADER, IMU_RATE, accelerometer
+from kinema.data.synthetic.encode import replace_file, write_video
+from kinema.data.synthetic.facts import Facts, Row, describe_scene
+from kinema.data.synthetic.film import Film, render_film
+from kinema.data.synthetic.long import LongWorld, compose_long, describe_long
+from kinema.data.synthetic.persons import PersonWorld, compose_persons, describe_persons
+from kinema.data.synthetic.render import SyntheticClip, compose_scene
+from kinema.data.synthetic.scene import World
+from kinema.data.synthetic.sound import waveform
+from kinema.data.synthetic.truth import TRUTH_COLUMNS, render_truth, write_truth
+from kinema.errors import DataError, RecipeError
 from kinema.randomness import numpy_generator
 
+AnyWorld = World | PersonWorld | LongWorld
 Progress = Callable[[int, int], None]
-TEST_SHARE = 0.375
-"""Share of the rounds through all classes, drawn for each by itself, that `split` calls test."""
 
-# A lookahead of its own thread makes the bytes depend on how busy the machine is.
-_QUALITY = {
-    "libx264": {"crf": "20", "preset": "veryfast", "x264-params": "threads=1:sync-lookahead=0:rc-lookahead=0"},
-    "mpeg4": {"qscale": "3"},
-}
-_GOP = 12
+
+@dataclass(frozen=True)
+class Extras:
+    """What is written beside the frames.
+
+    Attributes:
+        truth: masks, hidden parts, boxes, flow (and joints) of every frame, see `write_truth`, and objects.csv.
+        sound: a sound track of the events, and sounds.csv.
+        imu: what an accelerometer on the camera measures, 200 times a second.
+        captions: a sentence about each clip, in the column `text`.
+        imu_noise: standard deviation of the accelerometer's noise, m/s².
+    """
+
+    truth: bool = False
+    sound: bool = False
+    imu: bool = False
+    captions: bool = False
+    imu_noise: float = 0.05
 
 
 def render_world(
@@ -38,65 +58,80 @@ def render_world(
     *,
     clips: int = 320,
     seed: int = 0,
-    world: World | None = None,
+    world: AnyWorld | None = None,
+    extras: Extras | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Render clips as mp4 files into `out`, with `labels.csv` beside them.
 
-    Clip i shows motion number i modulo the number of classes and is the same whatever the number of clips or workers.
+    Clip i shows class number i modulo the number of classes and is the same whatever the number of clips or workers.
     Files that are there already are kept, so that a rendering which was stopped goes on.
 
     Args:
         out: folder to write.
         clips: number of videos.
         seed: names the world.
-        world: its settings.
+        world: its settings; None takes `World()`.
+        extras: what to write beside the frames.
         workers: processes; None takes one per core.
         progress: called with (clips done, clips).
 
     Returns:
-        `out`/labels.csv with the columns path, label (the motion), split, shape, speed (pixels per second),
-        direction (degrees, y down), camera_x and camera_y (pixels per second).
+        `out`/labels.csv, whose columns docs/synthetic-worlds.md lists: path, label, split, and what else is known.
+
+    Raises:
+        RecipeError: no clips.
+        DataError: the folder holds another world.
     """
-    world, folder = world or World(), Path(out)
+    world, folder, extras = world or World(), Path(out), extras or Extras()
     if clips < 1:
         raise RecipeError(f"clips={clips}: at least one")
     folder.mkdir(parents=True, exist_ok=True)
-    job = partial(_render_file, folder, seed, world)
-    for done, _ in enumerate(_in_processes(job, clips, workers or os.cpu_count() or 1), 1):
+    _claim(folder, seed, world, extras)
+    facts: list[Facts] = []
+    job = partial(_render_files, folder, seed, world, extras)
+    for found in _in_processes(job, clips, workers or os.cpu_count() or 1):
+        facts.append(found)
         if progress:
-            progress(done, clips)
-    table = io.StringIO()
-    rows = [_truth(seed, i, world) for i in range(clips)]
-    writer = csv.DictWriter(table, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    _replace(folder / "labels.csv", table.getvalue().encode())
+            progress(len(facts), clips)
+    _write_tables(folder, facts, extras)
     return folder / "labels.csv"
 
 
+def describe(seed: int, i: int, world: AnyWorld) -> Facts:
+    """The facts of clip `i` of any world."""
+    if isinstance(world, PersonWorld):
+        return describe_persons(seed, i, world)
+    return describe_long(seed, i, world) if isinstance(world, LongWorld) else describe_scene(seed, i, world)
+
+
+def compose(seed: int, i: int, world: AnyWorld) -> Film:
+    """The film of clip `i` of any world, for `render_film` and `render_truth`."""
+    if isinstance(world, PersonWorld):
+        return compose_persons(seed, i, world)
+    return compose_long(seed, i, world) if isinstance(world, LongWorld) else compose_scene(seed, i, world)
+
+
 def write_clip(path: Path, clip: SyntheticClip, fps: float) -> None:
-    """Write a clip as mp4: H.264 where this build of PyAV can, else MPEG-4; a key frame every 12 frames."""
-    import av
-    from av.video.reformatter import VideoReformatter
-
-    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
-        stream: Any = container.add_stream(codec, rate=round(fps), options=_QUALITY[codec])
-        stream.height, stream.width = clip.frames.shape[1:3]
-        stream.pix_fmt, stream.gop_size = "yuv420p", _GOP
-        stream.codec_context.thread_count = 1
-        converter = VideoReformatter()
-        for picture in clip.frames:
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            container.mux(stream.encode(converter.reformat(frame, format="yuv420p", threads=1)))
-        container.mux(stream.encode())
-    _replace(path, buffer.getvalue())
+    """Write a clip as mp4."""
+    write_video(path, clip.frames, fps)
 
 
-def _in_processes(job: Callable[[int], None], clips: int, workers: int) -> Iterator[None]:
+def imu_table(facts: Facts, rng: np.random.Generator, noise: float) -> str:
+    """The accelerometer's CSV: seconds on the clock of the video and m/s² along right, down and forward."""
+    times = np.arange(int(facts.duration * IMU_RATE)) / IMU_RATE
+    values = rng.normal(0, noise, (len(times), 3))
+    starts = [start for start, _ in facts.cameras]
+    shown = np.searchsorted(starts, times, side="right") - 1
+    for number, (start, camera) in enumerate(facts.cameras):
+        now = shown == number
+        values[now] += accelerometer(camera, times[now] - start, facts.metre)
+    lines = [f"{t:.3f},{a[0]:.5f},{a[1]:.5f},{a[2]:.5f}" for t, a in zip(times, values, strict=True)]
+    return "\n".join([IMU_HEADER, *lines, ""])
+
+
+def _in_processes(job: Callable[[int], Facts], clips: int, workers: int) -> Iterator[Facts]:
     if workers == 1 or clips == 1:
         yield from map(job, range(clips))
         return
@@ -104,34 +139,82 @@ def _in_processes(job: Callable[[int], None], clips: int, workers: int) -> Itera
         yield from pool.map(job, range(clips), chunksize=8)
 
 
-def _render_file(folder: Path, seed: int, world: World, i: int) -> None:
+def _render_files(folder: Path, seed: int, world: AnyWorld, extras: Extras, i: int) -> Facts:
+    """Write what is missing of clip `i`."""
     cv2.setNumThreads(1)  # the processes share the cores already
-    path = folder / _name(i)
-    if not path.exists():
-        write_clip(path, render_clip(seed, i, world), world.fps)
+    facts, path, truth = describe(seed, i, world), folder / _name(i), folder / "truth" / f"{i:06d}"
+    wants_truth = extras.truth and not (truth / "truth.npz").exists()
+    if wants_truth or not path.exists():
+        film = compose(seed, i, world)
+        if wants_truth:
+            frames, found = render_truth(film)
+            write_truth(truth, found)
+        else:
+            frames = render_film(film)
+        if not path.exists():
+            rng = numpy_generator(seed, "world", i, "hiss")
+            sound = waveform(facts.sounds, facts.duration, rng) if extras.sound else None
+            write_video(path, frames, world.fps, sound=sound)
+    if extras.imu:
+        rng = numpy_generator(seed, "world", i, "imu")
+        (folder / "imu").mkdir(exist_ok=True)
+        replace_file(folder / _imu_name(i), imu_table(facts, rng, extras.imu_noise).encode())
+    return facts
 
 
-def _truth(seed: int, i: int, world: World) -> dict[str, Any]:
-    scene = draw_scene(seed, i, world)
-    body = scene.body
-    held_out = numpy_generator(seed, "world", i // len(world.classes), "split").random() < TEST_SHARE
-    return {
-        "path": _name(i),
-        "label": body.motion,
-        "split": "test" if held_out else "train",
-        "shape": body.shape,
-        "speed": round(body.speed, 3),
-        "direction": round(math.degrees(body.direction), 2),
-        "camera_x": round(float(scene.camera.drift[0]), 3),
-        "camera_y": round(float(scene.camera.drift[1]), 3),
-    }
+def _claim(folder: Path, seed: int, world: AnyWorld, extras: Extras) -> None:
+    """Leave a note of what the folder holds; files of two worlds must not be mixed."""
+    note = {"world": type(world).__name__, "seed": seed, "sound": extras.sound, **asdict(world)}
+    text, path = json.dumps(note, indent=1) + "\n", folder / "world.json"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise DataError(f"{folder} holds videos of another world or seed, see {path}: give an empty folder")
+    replace_file(path, text.encode())
+
+
+def _write_tables(folder: Path, facts: Sequence[Facts], extras: Extras) -> None:
+    """labels.csv, and what goes with the extras."""
+    labels, objects, sounds, segments = [], [], [], []
+    for i, clip in enumerate(facts):
+        path = {"path": _name(i)}
+        labels.append({**path, **clip.row, **_columns(i, clip, extras)})
+        objects += [{**path, **row} for row in clip.objects]
+        sounds += [{**path, **sound._asdict()} for sound in clip.sounds]
+        segments += [{**path, **row} for row in clip.segments]
+    if extras.truth:
+        _write_csv(folder / "objects.csv", objects)
+    if extras.sound and sounds:
+        _write_csv(folder / "sounds.csv", sounds)
+    if segments:
+        _write_csv(folder / "segments.csv", segments)
+    _write_csv(folder / "labels.csv", labels)
+
+
+def _columns(i: int, clip: Facts, extras: Extras) -> Row:
+    """Names of the files beside a clip, and its caption."""
+    row: Row = {}
+    if extras.captions:
+        row["text"] = clip.text
+    if extras.sound:
+        row["audio"] = _name(i)
+    if extras.imu:
+        row["imu"] = _imu_name(i)
+    if extras.truth:
+        names = (*TRUTH_COLUMNS, "parts", "joints") if clip.persons else TRUTH_COLUMNS
+        row |= {name: f"truth/{i:06d}/{name}.np{'z' if name == 'truth' else 'y'}" for name in names}
+    return row
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(path, table.getvalue().encode())
 
 
 def _name(i: int) -> str:
     return f"{i:06d}.mp4"
 
 
-def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    aside.write_bytes(content)
-    aside.replace(path)
+def _imu_name(i: int) -> str:
+    return f"imu/{i:06d}.csv"
