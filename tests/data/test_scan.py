@@ -21,7 +21,7 @@ TRAITOR = """
 import os, time
 import kinema.video.worker as worker
 probe = worker.probe
-def survey(path):
+def survey(path, fps):
     name = os.path.basename(path)
     print("noise", flush=True)
     if "crash" in name:
@@ -31,7 +31,7 @@ def survey(path):
         open(path + ".slept", "w").close()
     if "odd" in name:
         raise ZeroDivisionError("division by zero")
-    return probe(path)
+    return probe(path, fps=fps)
 worker.probe = survey
 worker.main()
 """
@@ -124,7 +124,7 @@ def test_labels_and_splits_of_folders(tree, monkeypatch, names, labels, split, l
 class ProberOfNothing:
     """Stands in for the probing process where only names matter."""
 
-    def columns(self, path, time_limit):
+    def columns(self, path, time_limit, fps=None):
         return {"frames": 1, "hash": str(path)}
 
     def close(self):

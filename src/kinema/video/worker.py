@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kinema.errors import KinemaError, VideoError
+from kinema.video.fingerprint import fingerprint
 from kinema.video.probe import content_hash, probe
 
 _COMMAND = (sys.executable, "-c", "from kinema.video.worker import main; main()")
@@ -42,12 +43,13 @@ class Prober:
             process.kill()
             process.communicate()
 
-    def columns(self, path: str | Path, time_limit: float) -> dict[str, Any]:
-        """`VideoInfo.to_columns` of a file, and its content `hash`.
+    def columns(self, path: str | Path, time_limit: float, *, fps: float | None = None) -> dict[str, Any]:
+        """`VideoInfo.to_columns` of a file, its content `hash` and its `fingerprint`.
 
         Args:
-            path: the file.
+            path: the file, or the folder of frames.
             time_limit: seconds after which the file is given up.
+            fps: rate of a folder of frames.
 
         Raises:
             VideoError: the file cannot be read, crashed the decoder or took too long.
@@ -60,7 +62,7 @@ class Prober:
         alarm = threading.Timer(time_limit, _give_up, (process, late))
         alarm.start()
         try:
-            _send(str(path), _pipe(process.stdin))
+            _send((str(path), fps), _pipe(process.stdin))
             answer = pickle.load(_pipe(process.stdout))
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             self.close()
@@ -76,13 +78,14 @@ class Prober:
         return dict(answer)
 
 
-def survey(path: str) -> dict[str, Any]:
+def survey(path: str, fps: float | None) -> dict[str, Any]:
     """The manifest columns of one file, in this process.
 
     Raises:
         VideoError: the file cannot be read.
     """
-    return {**probe(path).to_columns(), "hash": content_hash(path)}
+    info = probe(path, fps=fps)
+    return {**info.to_columns(), "hash": content_hash(path), "fingerprint": fingerprint(info)}
 
 
 def main() -> None:
@@ -92,10 +95,10 @@ def main() -> None:
     _send(_READY, answers)
     while True:
         try:
-            path = pickle.load(sys.stdin.buffer)
+            path, fps = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        _send(_answer(path), answers)
+        _send(_answer(path, fps), answers)
 
 
 def _send(message: Any, pipe: IO[bytes]) -> None:
@@ -103,9 +106,9 @@ def _send(message: Any, pipe: IO[bytes]) -> None:
     pipe.flush()
 
 
-def _answer(path: str) -> dict[str, Any] | VideoError:
+def _answer(path: str, fps: float | None) -> dict[str, Any] | VideoError:
     try:
-        return survey(path)
+        return survey(path, fps)
     except VideoError as error:
         return error
     except Exception as error:  # whatever a broken file provokes must be told, and must not end the scan
