@@ -1,5 +1,39 @@
-"""Views: geometry applied to batches on numbers that were drawn before."""
+"""Views: what a clip is turned into before a network sees it, on numbers that were drawn before.
 
+Everything comes in two parts: a draw with a keyed NumPy generator in `plan`, and its application to whole batches in
+`prepare`, the same on every device. `ClipAugment` is the whole of it; the parts can be used alone.
+"""
+
+from kinema.views.augment import ClipAugment, MultiView
+from kinema.views.colour import ColourJitter, normalise, to_uint8
+from kinema.views.crops import CentreCrop, MultiScaleCrop, RandomCrop, ResizedCrop, WholeFrame
+from kinema.views.filters import Blur, Gamma
 from kinema.views.geometry import centre_crop, crop_flip, crop_flip_flow, draw_crop, draw_flip
+from kinema.views.photometric import Photometric
+from kinema.views.resample import Kernel, resample, resample_boxes, resample_flow, resample_masks
 
-__all__ = ["centre_crop", "crop_flip", "crop_flip_flow", "draw_crop", "draw_flip"]
+__all__ = [
+    "Blur",
+    "CentreCrop",
+    "ClipAugment",
+    "ColourJitter",
+    "Gamma",
+    "Kernel",
+    "MultiScaleCrop",
+    "MultiView",
+    "Photometric",
+    "RandomCrop",
+    "ResizedCrop",
+    "WholeFrame",
+    "centre_crop",
+    "crop_flip",
+    "crop_flip_flow",
+    "draw_crop",
+    "draw_flip",
+    "normalise",
+    "resample",
+    "resample_boxes",
+    "resample_flow",
+    "resample_masks",
+    "to_uint8",
+]

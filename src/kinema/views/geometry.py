@@ -77,6 +77,13 @@ def crop_flip_flow(
     return out
 
 
+def gather_pixels(clip: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The pixels [B, C, T, h, w] of `clip` [B, C, T, H, W] at integer `rows` [B, h] and `columns` [B, w]."""
+    index = (rows[:, :, None] * clip.shape[-1] + columns[:, None, :]).flatten(1)
+    index = index[:, None, None].expand(-1, *clip.shape[1:3], -1)
+    return clip.flatten(3).gather(3, index).view(*clip.shape[:3], rows.shape[1], columns.shape[1])
+
+
 def _free_room(source: Size, size: Size) -> Size:
     rows, columns = source[0] - size[0], source[1] - size[1]
     if rows < 0 or columns < 0:
@@ -103,6 +110,4 @@ def _gather(clip: Tensor, top: Tensor, left: Tensor, flip: Tensor, size: Size) -
     across = torch.arange(width, device=device)
     rows = top[:, None] + torch.arange(height, device=device)
     columns = left[:, None] + torch.where(flip[:, None], width - 1 - across, across)
-    index = (rows[:, :, None] * clip.shape[-1] + columns[:, None, :]).flatten(1)
-    index = index[:, None, None].expand(-1, *clip.shape[1:3], -1)
-    return clip.flatten(3).gather(3, index).view(*clip.shape[:3], height, width)
+    return gather_pixels(clip, rows, columns)
