@@ -23,7 +23,6 @@ from kinema.data.packed import (
     write_files,
 )
 from kinema.data.packed.layout import MANIFEST_FILE
-from kinema.errors import DataError
 
 SHOWN = 5
 """So many videos that cannot be read are named on the screen."""
@@ -84,21 +83,6 @@ def verify_on_screen(folder: Path) -> int:
         print(line)
     print(f"{len(found)} damages: remove the named files and run the command that made the store" if found else "whole")
     return 1 if found else 0
-
-
-def parse_bytes(text: str) -> int:
-    """A number of bytes: "20GB", "500 MB", "1.5TiB", "1000".
-
-    Raises:
-        DataError: it is none.
-    """
-    import re
-
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE)
-    if not match:
-        raise DataError(f"'{text}' is no size: write for example 20GB or 500MiB")
-    power = " KMGT".index(match[2].upper() or " ")
-    return round(float(match[1]) * float(1024 if match[3] else 1000) ** power)
 
 
 def format_bytes(count: int) -> str:

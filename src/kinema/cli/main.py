@@ -10,10 +10,22 @@ from collections.abc import Sequence
 from kinema import __version__
 from kinema.cli.judging import add_evaluate, add_report
 from kinema.cli.learning import add_demo, add_methods, add_pretrain
+from kinema.cli.storing import add_flow, add_pack, add_verify
 from kinema.cli.videos import add_scan, add_synth
 from kinema.errors import KinemaError
 
-_COMMANDS = (add_scan, add_pretrain, add_evaluate, add_report, add_methods, add_synth, add_demo)
+_COMMANDS = (
+    add_scan,
+    add_pretrain,
+    add_evaluate,
+    add_report,
+    add_methods,
+    add_synth,
+    add_demo,
+    add_pack,
+    add_flow,
+    add_verify,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
