@@ -8,19 +8,14 @@ import torch
 
 import kinema.evaluation.pixels as pixels
 import kinema.evaluation.reading as reading
-from kinema.data.index import per_row
 from kinema.data.manifest import Manifest
-from kinema.data.sample import Clock
-from kinema.errors import RecipeError
 from kinema.evaluation.baselines import calibrated
 from kinema.evaluation.extract import Extraction, extract
 from kinema.evaluation.measure import run_protocol
 from kinema.evaluation.pixels import PIXEL_ARMS, frame_difference, mean_frame, motion_path, pixel_tables
 from kinema.evaluation.protocols import PROTOCOLS
 from kinema.evaluation.splits import make_split
-from kinema.evaluation.supervised import ClipPlanner, Supervised, supervised_scores
 from kinema.metrics import topk_accuracy
-from kinema.randomness import numpy_generator
 from tests.evaluation.videos import SMALL, MeanColour, TinyNet, untrained_net
 
 
@@ -59,7 +54,7 @@ def test_of_long_videos_the_middle_is_taken(ramp, monkeypatch):
     monkeypatch.setattr(pixels, "LIMIT", 10)
     manifest = Manifest.from_rows([{"path": ramp.name}], ramp.parent)
     # Frames 25 to 34 of 60, with the grey level 4 k.
-    np.testing.assert_allclose(pixels.read_pixels(manifest, 0)[:400], 4 * 29.5, atol=1)
+    np.testing.assert_allclose(pixel_tables(manifest, Extraction())["pixels-mean-frame"].pooled, 4 * 29.5, atol=1)
 
 
 def test_pixel_tables_are_cached_and_see_brightness_not_colour(colours, tmp_path):
@@ -129,7 +124,7 @@ def test_calibration_is_cached(colours, tmp_path, monkeypatch):
     net, options = untrained_net(), Extraction(cache=tmp_path)
     first = calibrated(net, colours, np.arange(5), options)
     other = calibrated(net, colours, np.arange(6), options)
-    monkeypatch.setattr(reading, "read_frames", None)
+    monkeypatch.setattr(reading, "read_sizes", None)
     second = calibrated(net, colours, np.arange(5), options)
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
     assert not torch.equal(first.norm.running_mean, other.norm.running_mean)
@@ -137,45 +132,3 @@ def test_calibration_is_cached(colours, tmp_path, monkeypatch):
 
 def test_a_network_without_batch_norm_has_nothing_to_calibrate(colours):
     assert calibrated(MeanColour(), colours, np.arange(3)) is None
-
-
-def test_training_from_scratch_learns_the_colours_and_repeats_itself(colours):
-    split = make_split(colours, group="scene")
-    how, single = Supervised(epochs=15, batch=3, lr=0.02), Extraction("single_center")
-    net = untrained_net()
-    net.drop.p = 0.1
-    before, state = copy.deepcopy(net.state_dict()), torch.random.get_rng_state()
-    scores = [supervised_scores(net, colours, split, how, single, seed=s) for s in (0, 0)]
-    assert topk_accuracy(scores[0].video[""], split.labels[split.test]) > 80
-    np.testing.assert_array_equal(scores[0].clip[""], scores[1].clip[""])
-    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
-    assert torch.equal(state, torch.random.get_rng_state())
-
-
-def test_training_clips_start_and_are_cropped_anywhere_that_fits(colours):
-    rows = per_row(colours)
-    length = len(rows.frames(0))
-    planner = ClipPlanner(replace(SMALL, stride=2), np.arange(21) * 10)
-    samples = [planner.plan(3, rows.take([0, 5, 9, 0]), Clock(0, 0, 0.0), numpy_generator(i)) for i in range(400)]
-    clips = np.array([sample.reads["clip"].indices for sample in samples])
-    assert set(clips[:, 0]) == set(range(length - 6)) and (np.diff(clips, axis=1) == 2).all()
-    corners = np.array([sample.draws["corner"] for sample in samples])
-    assert corners.min(0).tolist() == [0, 0] and corners.max(0).tolist() == [24 - 16, 32 - 16]
-    assert planner.plan(1, rows.take([0, 5]), Clock(0, 0, 0.0), numpy_generator(0)).draws["label"] == 50
-    batch = {"clip": torch.arange(24 * 32).view(1, 1, 1, 24, 32), "corner": torch.tensor([[3, 5]])}
-    assert planner.prepare(batch, torch.Generator())["clip"].flatten()[[0, -1]].tolist() == [3 * 32 + 5, 18 * 32 + 20]
-
-
-def test_training_from_scratch_crops_within_the_frame(colours):
-    wide = untrained_net()
-    wide.input = replace(SMALL, resize=(16, 16), frames=20)
-    split = make_split(colours, group="scene")
-    scores = supervised_scores(wide, colours, split, Supervised(1, batch=8), Extraction("single_center"))
-    assert scores.clip[""].shape == (12, 1, 3)
-    np.testing.assert_allclose(scores.video[""].sum(1), 1)
-
-
-def test_training_from_scratch_is_refused_over_folds(colours):
-    split = make_split(colours, folds="scene")
-    with pytest.raises(RecipeError, match="7 folds"):
-        supervised_scores(untrained_net(), colours, split, Supervised(1), Extraction())

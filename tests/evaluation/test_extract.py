@@ -1,4 +1,6 @@
 import copy
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +10,12 @@ import torch
 import kinema.evaluation.reading as reading
 from kinema.data.manifest import Manifest
 from kinema.errors import DataError, RecipeError
-from kinema.evaluation.extract import Extraction, FeatureTable, cache_path, encoder_digest, extract
+from kinema.evaluation.extract import Extraction, FeatureTable, encoder_digest, extract, extract_all
+from kinema.evaluation.pixels import PixelReader, pixel_tables, split_references
+from kinema.evaluation.store import PRECISIONS
+from kinema.evaluation.taking import row_keys
 from kinema.evaluation.views import PRESETS, clip_indices
+from kinema.video.decode import read_frames
 from tests.evaluation.videos import SMALL, MeanColour, untrained_net, write_video
 
 
@@ -95,14 +101,49 @@ def test_batch_size_and_workers_do_not_change_features(colours):
     assert one.rows.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_one_decode_serves_all_encoders_with_the_same_input(colours, monkeypatch):
+@pytest.fixture
+def decodes(monkeypatch):
+    """The files that are decoded, one entry for each time."""
     calls = []
-    real = reading.read_frames
-    monkeypatch.setattr(reading, "read_frames", lambda info, *rest: calls.append(info.path) or real(info, *rest))
-    longer = MeanColour(replace(SMALL, frames=6))
-    tables = extract({"a": MeanColour(), "b": untrained_net(), "c": longer}, colours.select(range(4)))
-    assert len(calls) == 8
-    assert list(tables) == ["a", "b", "c"] and tables["b"].pooled.shape == (4, 10, 8)
+    real = reading.read_sizes
+    monkeypatch.setattr(reading, "read_sizes", lambda info, wanted: calls.append(info.path) or real(info, wanted))
+    return calls
+
+
+def test_one_decode_serves_all_encoders_views_taps_and_references(colours, decodes):
+    some = colours.select(range(4))
+    encoders = {"a": MeanColour(), "b": untrained_net(), "c": MeanColour(replace(SMALL, frames=6, size=(12, 12)))}
+    plans = [Extraction(), Extraction("sliding", ("map", "map.mean")), Extraction("10x3"), Extraction("single_center")]
+    taken = extract_all(encoders, some, plans, direct={"pixels": PixelReader()})
+    assert len(decodes) == 4
+    assert [list(tables) for tables in taken.plans] == [["a", "b", "c"]] * 4
+    assert [tables["b"].pooled.shape for tables in taken.plans] == [(4, n, 8) for n in (10, 1, 30, 1)]
+    for plan, tables in zip(plans, taken.plans, strict=True):
+        for name, encoder in encoders.items():
+            alone = extract({name: encoder}, some, plan)[name]
+            np.testing.assert_allclose(tables[name].pooled, alone.pooled, rtol=1e-5, atol=1e-6)
+            assert tables[name].taps.keys() == alone.taps.keys()
+    np.testing.assert_array_equal(
+        split_references(taken.direct["pixels"])["pixels-motion-path"].pooled,
+        pixel_tables(some, Extraction())["pixels-motion-path"].pooled,
+    )
+
+
+def test_windows_of_a_video_are_averaged_whatever_their_number(colours):
+    table = extract({"e": MeanColour()}, colours, Extraction("sliding", ("map.mean",), True))["e"]
+    assert table.joined and table.pooled.shape == table.taps["map.mean"].shape == (21, 1, 3)
+    np.testing.assert_allclose(table.pooled, table.taps["map.mean"], rtol=1e-5)
+    row = int(np.argmax([colours.video(i).frames for i in range(21)]))
+    frames = np.arange(colours.video(row).frames)
+    starts = range(0, len(frames) - 3, 2)
+    clips = [colours_of(colours, row, frames[start : start + 4]) for start in starts]
+    np.testing.assert_allclose(table.pooled[row, 0], np.mean(clips, 0), atol=1e-5)
+
+
+def colours_of(manifest, row, frames):
+    """Mean colour of the centre crop of some frames."""
+    decoded = read_frames(manifest.video(row), frames, SMALL.resize)
+    return decoded[:, 4:20, 8:24].mean((0, 1, 2)) / 255
 
 
 def test_taps_are_max_pooled_and_averaged_over_views_unless_all_are_kept(ramp):
@@ -161,34 +202,96 @@ def test_a_broken_video_can_be_skipped_and_is_remembered(broken, tmp_path):
         extract({"e": MeanColour()}, broken, replace(options, skip_broken=False))
 
 
-def test_a_second_extraction_reads_the_cache(colours, tmp_path, monkeypatch):
+def test_a_second_extraction_decodes_nothing(colours, tmp_path, decodes):
     options, some = Extraction(cache=tmp_path, taps=("map",)), colours.select([3, 1])
     first = extract({"e": MeanColour()}, some, options)["e"]
-    monkeypatch.setattr(reading, "read_frames", None)
+    assert len(decodes) == 2
     second = extract({"e": MeanColour()}, some, options)["e"]
+    turned = extract({"e": MeanColour()}, some.select([1, 0, 1]), options)["e"]
+    assert len(decodes) == 2
     np.testing.assert_array_equal(first.pooled, second.pooled)
     np.testing.assert_array_equal(first.taps["map"], second.taps["map"])
+    np.testing.assert_array_equal(turned.taps["map"], first.taps["map"][[1, 0, 1]])
+    assert isinstance(second.taps["map"], np.memmap)
 
 
-def test_the_cache_tells_apart_what_changes_features(colours, tmp_path):
-    net, options = untrained_net(), Extraction(cache=tmp_path)
-    other = copy.deepcopy(net)
-    other.norm.running_mean += 1
+def test_only_what_is_new_is_decoded(colours, tmp_path, decodes):
+    options = Extraction(cache=tmp_path)
+    net, other = untrained_net(), untrained_net(1)
+    extract({"e": net}, colours.select([0, 1]), options)
+    grown = extract({"e": net}, colours.select([0, 2, 1, 3]), options)["e"]
+    assert len(decodes) == 4
+    fresh = extract({"e": net}, colours.select([0, 2, 1, 3]), Extraction())["e"]
+    np.testing.assert_allclose(grown.pooled, fresh.pooled, rtol=1e-5, atol=1e-6)
+    del decodes[:]
+    # Another tap, other weights, other views: each needs these two videos again.
+    for encoder, more in ((net, {"taps": ("map",)}), (other, {}), (net, {"views": "single_center"})):
+        extract({"e": encoder}, colours.select([0, 1]), replace(options, **more))
+    assert len(decodes) == 6
+    moved = copy.deepcopy(net)
+    moved.norm.running_mean += 1
     faster = copy.deepcopy(net)
     faster.input = replace(SMALL, stride=2)
-    places = [cache_path(encoder, colours, options) for encoder in (net, other, faster, untrained_net(1))]
-    places += [cache_path(net, colours.select(range(5)), options)]
-    places += [cache_path(net, colours, replace(options, views="tsn_uniform"))]
-    places += [cache_path(net, colours, replace(options, taps=("map",)))]
-    assert len(set(places)) == len(places)
-    assert cache_path(copy.deepcopy(net), colours, replace(options, workers=3, batch=2)) == places[0]
+    for encoder in (moved, faster):
+        extract({"e": encoder}, colours.select([0]), options)
+    assert len(decodes) == 8
+    extract({"e": copy.deepcopy(net)}, colours.select([0, 1]), replace(options, batch=2))
+    assert len(decodes) == 8
     assert encoder_digest(net) == encoder_digest(untrained_net())
+
+
+def test_features_belong_to_the_content_of_the_file_and_its_segment(colours, ramp, tmp_path, decodes):
+    shutil.copy(ramp, tmp_path / "copy.mkv")
+    rows = [{"path": str(ramp), "hash": "x"}, {"path": "copy.mkv", "hash": "x"}]
+    rows += [{"path": str(ramp), "hash": "x", "start": 0.0, "end": 1.0}, {"path": str(ramp), "hash": "y"}]
+    manifest = Manifest.from_rows(rows, tmp_path)
+    keys = row_keys(manifest)
+    assert keys[0] == keys[1] and len(set(keys)) == 3
+    table = extract({"e": MeanColour()}, manifest, Extraction(cache=tmp_path / "cache"))["e"]
+    assert len(decodes) == 3 and table.rows.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(table.pooled[0], table.pooled[1])
+    assert table.pooled[2, -1, 0] < table.pooled[0, -1, 0]
+    unscanned = Manifest.from_rows([{"path": "copy.mkv"}], tmp_path)
+    before = row_keys(unscanned)
+    os.utime(tmp_path / "copy.mkv", ns=(1, 1))
+    assert row_keys(unscanned) != before
+
+
+def test_an_interrupted_extraction_keeps_what_it_finished(colours, tmp_path, decodes):
+    def stop(done, total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    options = Extraction("single_center", cache=tmp_path, batch=1)
+    with pytest.raises(KeyboardInterrupt):
+        extract({"e": MeanColour()}, colours.select(range(8)), options, progress=stop)
+    before = len(decodes)
+    extract({"e": MeanColour()}, colours.select(range(8)), options)
+    assert len(decodes) - before == 5
+
+
+def test_half_precision_takes_half_the_room_and_is_nearly_the_same(colours, tmp_path):
+    some = colours.select(range(3))
+    half, full = (
+        extract({"e": MeanColour()}, some, Extraction(cache=tmp_path, precision=p))["e"] for p in PRECISIONS[::-1]
+    )
+    assert (half.pooled.dtype, full.pooled.dtype) == (np.float16, np.float32)
+    np.testing.assert_allclose(half.pooled, full.pooled, rtol=1e-3)
+    with pytest.raises(RecipeError, match="'float8'"):
+        Extraction(precision="float8")
+
+
+def test_broken_weights_are_named(colours):
+    net = untrained_net()
+    net.norm.running_mean.fill_(torch.nan)
+    with pytest.raises(DataError, match="'mine' yields features that are not finite"):
+        extract({"mine": net}, colours.select([0]))
 
 
 def test_a_damaged_cache_says_so(colours, tmp_path):
     options = Extraction(cache=tmp_path)
     extract({"e": MeanColour()}, colours.select([0]), options)
-    place = cache_path(MeanColour(), colours.select([0]), options)
+    (place,) = tmp_path.glob("*/part-*.npy")
     place.write_bytes(place.read_bytes()[:100])
     with pytest.raises(DataError, match="delete it"):
         extract({"e": MeanColour()}, colours.select([0]), options)

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from kinema.data.manifest import Manifest
 from kinema.errors import DataError, RecipeError
 from kinema.evaluation.baselines import calibrated
-from kinema.evaluation.extract import Extraction, FeatureTable, Progress, extract
-from kinema.evaluation.pixels import PIXEL_ARMS, pixel_tables
+from kinema.evaluation.extract import Extraction, FeatureTable, Progress, extract_all
+from kinema.evaluation.pixels import PIXEL_ARMS, PIXELS, PixelReader, split_references
 from kinema.evaluation.settings import EvaluationSettings
 from kinema.evaluation.splits import Split
 from kinema.modules.encoder import Encoder
@@ -59,23 +59,30 @@ def all_arms(encoders: Encoders, manifest: Manifest, split: Split, settings: Eva
 def feature_tables(
     arms: Sequence[Arm], manifest: Manifest, extraction: Extraction, progress: Progress | None
 ) -> dict[str, FeatureTable]:
-    """Features of every arm, by its key, of the rows that all arms could read.
+    """`planned_tables` for a single plan."""
+    return planned_tables(arms, manifest, [extraction], progress)[0]
+
+
+def planned_tables(
+    arms: Sequence[Arm], manifest: Manifest, plans: Sequence[Extraction], progress: Progress | None
+) -> list[dict[str, FeatureTable]]:
+    """For every plan the features of every arm, by its key, of the rows that all arms could read.
 
     Raises:
         DataError: rows cannot be read and may not be skipped, or none can be read.
     """
     encoders = {arm.key: arm.encoder for arm in arms if arm.encoder is not None}
-    tables = extract(encoders, manifest, extraction, progress=progress)
     pixels = [arm for arm in arms if arm.encoder is None]
-    if pixels:
-        references = pixel_tables(manifest, extraction, progress=progress)
-        tables |= {arm.key: references[arm.name] for arm in pixels}
+    direct = {PIXELS: PixelReader()} if pixels else {}
+    taken = extract_all(encoders, manifest, plans, direct=direct, progress=progress)
+    references = split_references(taken.direct[PIXELS]) if pixels else {}
+    found = [tables | {arm.key: references[arm.name] for arm in pixels} for tables in taken.plans]
     common = np.arange(len(manifest))
-    for table in tables.values():
+    for table in (table for tables in found for table in tables.values()):
         common = np.intersect1d(common, table.rows)
     if not len(common):
         raise DataError(f"none of {len(manifest)} videos can be read")
-    return {key: table.keep(common) for key, table in tables.items()}
+    return [{key: table.keep(common) for key, table in tables.items()} for tables in found]
 
 
 def calibration_rows(split: Split) -> npt.NDArray[np.int64]:

@@ -39,6 +39,8 @@ def run_protocol(protocol: Protocol, table: FeatureTable, split: Split, seed: in
     parts = [protocol.run(_task(protocol, table, split, fold, seed)._replace(device=device)) for fold in split.folds]
     order = np.argsort(split.test, kind="stable")
     video, clip = ([getattr(part, level) for part in parts] for level in ("video", "clip"))
+    if table.joined:  # one average per video stands for its clips
+        clip = [{} for _ in parts]
     scores = Scores(_joined(video, order), _joined(clip, order), {})
     return Measured(scores, tuple(part.card for part in parts))
 
@@ -81,12 +83,17 @@ def interval(hits: FloatArray, member: npt.NDArray[np.int64]) -> tuple[float, fl
 
 def _task(protocol: Protocol, table: FeatureTable, split: Split, fold: Fold, seed: int) -> Task:
     def part(rows: npt.NDArray[np.int64]) -> Part:
-        taps = {name: table.taps[name][rows] for name in protocol.taps}
-        return Part(table.feature(protocol.tap)[rows], split.labels[rows], tuple(split.groups[i] for i in rows), taps)
+        taps = {name: _float32(table.taps[name], rows) for name in protocol.taps}
+        features = _float32(table.feature(protocol.tap), rows)
+        return Part(features, split.labels[rows], tuple(split.groups[i] for i in rows), taps)
 
     # The fold's name is part of the key: else the same place in the list would be held out in every fold.
     key = key_entropy("fold", seed, fold.name) % 2**31
     return Task(part(fold.train), part(fold.test), part(fold.validation), len(split.classes), key)
+
+
+def _float32(features: Array, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    return np.asarray(features[rows], np.float32)
 
 
 def _joined(parts: Sequence[dict[str, Array]], order: npt.NDArray[np.int64]) -> dict[str, Array]:

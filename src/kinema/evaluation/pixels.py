@@ -6,24 +6,20 @@ probes as encoders, they tell how much of a label can be read off the scene or o
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 
 from kinema.data.manifest import Manifest
-from kinema.data.packed import read_row
-from kinema.evaluation.extract import Extraction, FeatureTable, Progress
-from kinema.evaluation.reading import RowRead, read_rows, refuse, row_frames
-from kinema.training.files import write_atomic
+from kinema.evaluation.extract import Extraction, FeatureTable, Progress, extract_all
+from kinema.evaluation.reading import Wish, row_frames
 
 SIDE = 20
 LIMIT = 600
 PATH_POINTS = 16
+PIXELS = "pixels 1"
+"""Name of the joined references in a feature cache."""
 PIXEL_ARMS = ("pixels-mean-frame", "pixels-frame-difference", "pixels-motion-path")
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma of ITU-R BT.601
-_VERSION = "pixels 1"
 
 Array = npt.NDArray[np.float32]
 
@@ -57,13 +53,23 @@ def motion_path(grey: Array) -> Array:
     return np.concatenate([np.interp(moments, np.arange(len(change)), curve) for curve in curves]).astype(np.float32)
 
 
-def read_pixels(manifest: Manifest, row: int) -> Array:
-    """The three references of one row, joined: float32 [880]."""
-    inside = row_frames(manifest, row, None)
-    skipped = max(0, (len(inside) - LIMIT) // 2)
-    frames = read_row(manifest, row, inside[skipped : skipped + LIMIT], (SIDE, SIDE), thumbnail=True)
-    grey = frames.astype(np.float32) @ _GREY
-    return np.concatenate([mean_frame(grey), frame_difference(grey), motion_path(grey)])
+class PixelReader:
+    """Reads the three references of a row, joined: float32 [1, 880]."""
+
+    def wish(self, manifest: Manifest, row: int) -> Wish:
+        """All frames, or the middle ones of a long video."""
+        inside = row_frames(manifest, row, None)
+        skipped = max(0, (len(inside) - LIMIT) // 2)
+        return Wish(inside[skipped : skipped + LIMIT], (SIDE, SIDE), _references, thumbnail=True)
+
+
+def split_references(table: FeatureTable) -> dict[str, FeatureTable]:
+    """The table of `PixelReader` as one table [N, 1, D] for each of `PIXEL_ARMS`; "map" is the same feature."""
+    parts = np.split(table.pooled, np.cumsum([SIDE * SIDE, SIDE * SIDE]), axis=2)
+    return {
+        name: FeatureTable(table.rows, part, {"map": part}, table.skipped)
+        for name, part in zip(PIXEL_ARMS, parts, strict=True)
+    }
 
 
 def pixel_tables(
@@ -74,41 +80,13 @@ def pixel_tables(
     Raises:
         DataError: files cannot be read and `options.skip_broken` is not set.
     """
-    joined = _cached(manifest, options, progress)
-    if not options.skip_broken:
-        refuse(joined.skipped, len(manifest))
-    ends = np.cumsum([SIDE * SIDE, SIDE * SIDE])
-    parts = np.split(joined.pooled, ends, axis=2)
-    return {
-        name: FeatureTable(joined.rows, part, {"map": part}, joined.skipped)
-        for name, part in zip(PIXEL_ARMS, parts, strict=True)
-    }
+    taken = extract_all({}, manifest, [options], direct={PIXELS: PixelReader()}, progress=progress)
+    return split_references(taken.direct[PIXELS])
 
 
-def _cached(manifest: Manifest, options: Extraction, progress: Progress | None) -> FeatureTable:
-    if options.cache is None:
-        return _read(manifest, options.workers, progress)
-    key = f"{_VERSION} {manifest.digest()} {manifest.root.resolve()}"
-    place = Path(options.cache) / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.npz"
-    if not place.exists():
-        write_atomic(place, _read(manifest, options.workers, progress).pack())
-    return FeatureTable.unpack(place)
-
-
-def _read(manifest: Manifest, workers: int, progress: Progress | None) -> FeatureTable:
-    rows: list[int] = []
-    values: list[Array] = []
-    skipped: list[RowRead] = []
-    for done, read in enumerate(read_rows(manifest, range(len(manifest)), read_pixels, workers=workers), 1):
-        if read.values is None:
-            skipped.append(read)
-        else:
-            rows.append(read.row)
-            values.append(read.values.numpy())
-        if progress is not None:
-            progress(done, len(manifest))
-    pooled = np.stack(values)[:, None] if values else np.zeros((0, 1, 0), np.float32)
-    return FeatureTable(np.array(rows, np.int64), pooled, skipped=tuple(skipped))
+def _references(frames: npt.NDArray[np.uint8]) -> Array:
+    grey = frames.astype(np.float32) @ _GREY
+    return np.concatenate([mean_frame(grey), frame_difference(grey), motion_path(grey)])[None]
 
 
 def _change(grey: Array) -> Array:

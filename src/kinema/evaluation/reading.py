@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,42 +17,104 @@ from kinema.data.index import Index
 from kinema.data.manifest import Manifest
 from kinema.data.packed import read_row
 from kinema.errors import DataError, KinemaError, RecipeError
-from kinema.evaluation.views import ViewPreset, clip_indices, geometry
+from kinema.evaluation.views import Geometry, ViewPreset, clip_indices, geometry
 from kinema.modules.encoder import EncoderInput
+from kinema.video.decode import read_sizes
 
 Clips = npt.NDArray[np.uint8]
+Array = npt.NDArray[Any]
+IntArray = npt.NDArray[np.int64]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class RowRead:
-    """What became of one row: its values, or None and the reason."""
+    """What became of one row: its values, or the parts of `RowReader`, or the reason why there are none."""
 
     row: int
-    values: Tensor | None
+    values: Tensor | None = None
     reason: str = ""
+    parts: Mapping[int, Tensor] = field(default_factory=dict)
 
 
-class _RowReader(Dataset[RowRead]):
-    def __init__(self, manifest: Manifest, read: Callable[[Manifest, int], npt.NDArray[np.generic]]) -> None:
+class Wish(NamedTuple):
+    """Frames of a row at one size, and what makes an array of them as decoded: uint8 RGB [T, height, width, 3].
+
+    A thumbnail may be made of smaller frames that were stored before, without a warning.
+    """
+
+    indices: IntArray
+    size: Size
+    finish: Callable[[Clips], Array]
+    thumbnail: bool = False
+
+
+class Reader(Protocol):
+    """Something that is made of the frames of a row."""
+
+    def wish(self, manifest: Manifest, row: int) -> Wish:
+        """Which frames it wants of this row."""
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Several readers out of one decode.
+
+    Attributes:
+        readers: all of them.
+        wanted: by row, the numbers of those that want it.
+    """
+
+    readers: tuple[Reader, ...]
+    wanted: Mapping[int, tuple[int, ...]]
+
+    def __call__(self, manifest: Manifest, row: int) -> dict[int, Array]:
+        """By number, what the row's readers made of it."""
+        wishes = {number: self.readers[number].wish(manifest, row) for number in self.wanted[row]}
+        by_size: dict[Size, list[IntArray]] = {}
+        for wish in wishes.values():
+            by_size.setdefault(wish.size, []).append(wish.indices)
+        unions = {size: np.unique(np.concatenate(indices)) for size, indices in by_size.items()}
+        thumbnails = {size: all(w.thumbnail for w in wishes.values() if w.size == size) for size in unions}
+        decoded = _decode(manifest, row, unions, thumbnails)
+        return {n: wish.finish(_own(decoded[wish.size], unions[wish.size], wish.indices)) for n, wish in wishes.items()}
+
+
+def _decode(
+    manifest: Manifest, row: int, wanted: Mapping[Size, IntArray], thumbnails: Mapping[Size, bool]
+) -> dict[Size, Clips]:
+    """Frames at several sizes: out of one decode, or from a packed store."""
+    if "packed" in manifest.columns and manifest.column("packed")[row] is not None:
+        return {
+            size: read_row(manifest, row, frames, size, thumbnail=thumbnails[size]) for size, frames in wanted.items()
+        }
+    return read_sizes(manifest.video(row), wanted)
+
+
+class _Rows(Dataset[RowRead]):
+    def __init__(self, manifest: Manifest, read: Callable[[Manifest, int], Array | dict[int, Array]]) -> None:
         self.manifest, self.read = manifest, read
 
     def __getitem__(self, row: int) -> RowRead:
         try:
-            return RowRead(row, torch.from_numpy(self.read(self.manifest, row)))
+            found = self.read(self.manifest, row)
         except KinemaError as error:
             return RowRead(row, None, str(error))
+        if isinstance(found, dict):
+            return RowRead(row, parts={number: torch.from_numpy(values) for number, values in found.items()})
+        return RowRead(row, torch.from_numpy(found))
 
 
 def read_rows(
     manifest: Manifest,
     rows: Sequence[int],
-    read: Callable[[Manifest, int], npt.NDArray[np.generic]],
+    read: Callable[[Manifest, int], Array | dict[int, Array]],
     *,
     workers: int = 0,
 ) -> Iterator[RowRead]:
     """`read(manifest, row)` for every row, in order, in `workers` processes (0: in this one)."""
     loader = DataLoader(
-        _RowReader(manifest, read),
+        _Rows(manifest, read),
         batch_size=None,
         sampler=rows,
         num_workers=workers,
@@ -106,16 +170,29 @@ class ClipReader:
 
     def __call__(self, manifest: Manifest, row: int) -> Clips:
         """The views of one row."""
+        return RowReader((self,), {row: (0,)})(manifest, row)[0]
+
+    def wish(self, manifest: Manifest, row: int) -> Wish:
+        """All frames that any clip shows."""
         info = manifest.video(row)
         inside = row_frames(manifest, row, self.network.rate)
         frames = clip_frames(self.network)
         clips = inside[clip_indices(self.preset, len(inside), frames=frames, stride=self.network.stride)]
-        plan = geometry(self.preset, self.network, height=info.height, width=info.width)
         union, positions = np.unique(clips, return_inverse=True)
-        decoded = read_row(manifest, row, union, plan.resize)
-        views = np.empty((len(clips), len(plan.crops), 3, frames, *plan.size), np.uint8)
-        for clip, wanted in enumerate(positions.reshape(clips.shape)):
-            for number, crop in enumerate(plan.crops):
-                cut = decoded[wanted, crop.top : crop.top + plan.size[0], crop.left : crop.left + plan.size[1]]
-                views[clip, number] = (cut[:, :, ::-1] if crop.flip else cut).transpose(3, 0, 1, 2)
-        return views.reshape(-1, *views.shape[2:])
+        plan = geometry(self.preset, self.network, height=info.height, width=info.width)
+        return Wish(union, plan.resize, partial(_cut, positions.reshape(clips.shape), plan))
+
+
+def _cut(positions: IntArray, plan: Geometry, decoded: Clips) -> Clips:
+    """The views out of the decoded frames: `positions` [clips, T] says which of them each clip shows."""
+    height, width = plan.size
+    views = np.empty((len(positions), len(plan.crops), 3, positions.shape[1], height, width), np.uint8)
+    for clip, wanted in enumerate(positions):
+        for number, crop in enumerate(plan.crops):
+            cut = decoded[wanted, crop.top : crop.top + height, crop.left : crop.left + width]
+            views[clip, number] = (cut[:, :, ::-1] if crop.flip else cut).transpose(3, 0, 1, 2)
+    return views.reshape(-1, *views.shape[2:])
+
+
+def _own(decoded: Clips, union: IntArray, indices: IntArray) -> Clips:
+    return decoded if np.array_equal(union, indices) else decoded[np.searchsorted(union, indices)]

@@ -34,6 +34,12 @@ class Part(NamedTuple):
         """[N, D], the mean over views."""
         return np.asarray(self.features.mean(1))
 
+    def keep(self, kept: npt.NDArray[np.bool_]) -> Part:
+        """The videos where `kept` [N] is true."""
+        groups = tuple(group for group, is_kept in zip(self.groups, kept, strict=True) if is_kept)
+        taps = {name: values[kept] for name, values in self.taps.items()}
+        return Part(self.features[kept], self.labels[kept], groups, taps)
+
 
 class Task(NamedTuple):
     """One fold: `validation` may be empty; `seed` keys what is drawn; similarities are computed on `device`."""
@@ -72,6 +78,7 @@ class Protocol:
         tap: stage output to judge instead of the pooled feature; "map" is the last one.
         every_view: taps are needed of every view, not only their mean.
         taps: stage outputs that are handed over beside it.
+        views: the view preset that the protocol defines; None leaves it to the settings.
     """
 
     name: str
@@ -81,3 +88,4 @@ class Protocol:
     tap: str | None = None
     every_view: bool = False
     taps: tuple[str, ...] = ()
+    views: str | None = None
