@@ -10,7 +10,7 @@ from kinema.views.crops import CentreCrop, MultiScaleCrop, RandomCrop, ResizedCr
 from kinema.views.filters import Blur, Gamma
 from kinema.views.geometry import centre_crop, crop_flip, crop_flip_flow, draw_crop, draw_flip
 from kinema.views.photometric import Photometric
-from kinema.views.resample import Kernel, resample, resample_boxes, resample_flow, resample_masks
+from kinema.views.resampling import Kernel, resample, resample_boxes, resample_flow, resample_masks
 
 __all__ = [
     "Blur",

@@ -18,7 +18,7 @@ from kinema.views.affine import chain, rotation_matrix, view_matrix, warp
 from kinema.views.crops import CropRule, ResizedCrop, scale_box
 from kinema.views.geometry import Size, draw_flip
 from kinema.views.photometric import Draws, Photometric
-from kinema.views.resample import BILINEAR, NEAREST, Kernel, resample, resample_boxes, resample_flow
+from kinema.views.resampling import BILINEAR, NEAREST, Kernel, resample, resample_boxes, resample_flow
 
 PLAIN = Photometric()
 """Colours as they are."""

@@ -155,7 +155,7 @@ def hue_matrix(turns: Tensor) -> Tensor:
     angle = 2 * math.pi * turns
     cosine, sine = angle.cos(), angle.sin()
     one, zero = torch.ones_like(angle), torch.zeros_like(angle)
-    rows = ((one, zero, zero), (zero, cosine, -sine), (zero, sine, cosine))
+    rows = ((one, zero, zero), (zero, cosine, sine), (zero, -sine, cosine))
     turn = torch.cat([torch.cat(row, 2) for row in rows], 1)
     return constant(_FROM_YIQ, turns.device) @ (turn @ constant(_TO_YIQ, turns.device))
 

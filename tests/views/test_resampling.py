@@ -6,8 +6,8 @@ import torch
 from torch.nn.functional import interpolate
 
 from kinema.errors import RecipeError
-from kinema.views import resample as module
-from kinema.views.resample import (
+from kinema.views import resampling
+from kinema.views.resampling import (
     BILINEAR,
     NEAREST,
     Kernel,
@@ -182,6 +182,6 @@ def test_boxes_are_cut_at_the_border_and_vanish_outside():
 
 def test_weights_sum_to_one():
     for kernel in (BILINEAR, *KERNELS):
-        weights = module._weights(torch.tensor([2]), torch.tensor([9]), 20, 5, kernel)
+        weights = resampling._weights(torch.tensor([2]), torch.tensor([9]), 20, 5, kernel)
         torch.testing.assert_close(weights.sum(-1), torch.ones(1, 5))
         assert weights[..., :2].eq(0).all() and weights[..., 11:].eq(0).all()
