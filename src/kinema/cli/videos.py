@@ -30,18 +30,33 @@ def _scan(options: argparse.Namespace) -> None:
 
 def add_synth(commands: Commands) -> None:
     """`kinema synth`."""
-    parser = commands.add_parser("synth", help="render a labelled synthetic video set: the class is the motion")
+    parser = commands.add_parser(
+        "synth",
+        help="render a labelled synthetic video set, with the truth about it",
+        usage="kinema synth OUT [options] [key=value …]",
+        epilog="key=value changes the world: frames=32 size=[64,64] speeds=[0.2,0.4] … (all: docs/synthetic-worlds.md)",
+    )
     parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument(
+        "--world", default="shapes", help="shapes, calm, labels, order, crowd, persons or long (default: shapes)"
+    )
     parser.add_argument("--clips", type=int, default=320, help="number of videos (default: 320)")
-    parser.add_argument("--calm", action="store_true", help="four motions over quiet backgrounds")
+    parser.add_argument("--truth", action="store_true", help="masks, hidden parts, boxes, flow and joints per frame")
+    parser.add_argument("--sound", action="store_true", help="a sound track of what happens")
+    parser.add_argument("--imu", action="store_true", help="an accelerometer on the camera, which then moves more")
+    parser.add_argument("--captions", action="store_true", help="a sentence about each clip, in the column text")
     parser.add_argument("--seed", type=int, default=0, help="of every random number")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
-    parser.set_defaults(run=_synth)
+    parser.set_defaults(run=_synth, overrides=[])
 
 
 def _synth(options: argparse.Namespace) -> None:
-    from kinema.app.rendering import CALM, render_to_screen
+    from kinema.app.rendering import choose_world, render_to_screen
+    from kinema.data.synthetic import Extras
 
-    world = CALM if options.calm else None
-    labels = render_to_screen(options.out, clips=options.clips, seed=options.seed, world=world, workers=options.workers)
+    world = choose_world(options.world, options.overrides, imu=options.imu)
+    extras = Extras(truth=options.truth, sound=options.sound, imu=options.imu, captions=options.captions)
+    labels = render_to_screen(
+        options.out, clips=options.clips, seed=options.seed, world=world, extras=extras, workers=options.workers
+    )
     print(f"next: kinema scan {labels} -o {options.out.with_suffix('.parquet')}")

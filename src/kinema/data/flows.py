@@ -1,6 +1,12 @@
-"""Flow that a manifest brings along in its column `flow`: a store of `kinema flow`, or folders of flow images."""
+"""Flow that a manifest brings along in its column `flow`: a store of `kinema flow`, folders of flow images, or arrays.
+
+An array is a `.npy` file, uint8 [T - 1, 2, height, width] in the coding of `kinema.video.flow`, one field for each pair
+of consecutive frames of the video: what `kinema synth --truth` writes.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +15,7 @@ from kinema.data.manifest import Manifest
 from kinema.data.packed import is_store, open_store
 from kinema.data.packed.planning import grid
 from kinema.data.packed.rows import cell, stored_numbers
-from kinema.errors import DataError
+from kinema.errors import DataError, VideoError
 from kinema.video.flow_images import read_flow_images, resize_codes
 
 Indices = npt.NDArray[np.int64]
@@ -57,7 +63,7 @@ def _fields(
         return np.zeros((0, 2, *size), np.uint8)
     if not is_store(path):
         _check_pairs(manifest, row, following == now + 1, (now, following), "1 frame")
-        return read_flow_images(path, now, size)
+        return _array(path, now, size) if path.suffix == ".npy" else read_flow_images(path, now, size)
     store = open_store(path)
     step, rate = store.layout.step, store.layout.rate
     frames = grid(manifest.video(row), rate)
@@ -66,6 +72,16 @@ def _fields(
     over = f"{step} frame{'s' * (step > 1)}" + (f" at {rate:g} frames per second" if rate else "")
     _check_pairs(manifest, row, there & (frames[place] == now), (now, following), over)
     return resize_codes(store.read(stored_numbers(manifest, row, "flow", place)), size)
+
+
+def _array(path: Path, now: Indices, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    try:
+        fields = np.load(path, mmap_mode="r", allow_pickle=False)[now]
+    except (OSError, ValueError, IndexError) as error:
+        raise VideoError(path, f"no flow of these frames can be read: {error}") from error
+    if fields.ndim != 4 or fields.shape[1] != 2 or fields.dtype != np.uint8:
+        raise VideoError(path, f"must be uint8 [T - 1, 2, height, width], is {fields.dtype} {list(fields.shape)}")
+    return resize_codes(fields, size)
 
 
 def _check_pairs(

@@ -16,7 +16,10 @@ import pyarrow.parquet as pq
 
 from kinema.errors import DataError
 
-PATH_COLUMNS = ("path", "audio", "imu", "masks", "flow", "boxes", "joints", "features", "packed")
+PATH_COLUMNS = (
+    *("path", "audio", "imu", "masks", "flow", "boxes", "joints", "features", "packed"),
+    *("amodal", "parts", "truth"),
+)
 """Columns that hold file names, relative to the manifest's folder or absolute."""
 
 ALIASES = ("file", "video", "filename")

@@ -48,7 +48,7 @@ _CAMERAS: dict[str, tuple[str, ...]] = {
 
 def choose(rng: np.random.Generator, wordings: Sequence[str]) -> str:
     """One of several wordings."""
-    return wordings[rng.integers(len(wordings))]
+    return wordings[int(rng.integers(len(wordings)))]
 
 
 def wording(rng: np.random.Generator, motion: str, way: str | None = None, pace: str | None = None) -> str:

@@ -118,7 +118,7 @@ def motion_region(body: Body, poses: Poses, size: tuple[int, int], *, wrap: bool
 
 
 def split_of(seed: int, i: int, clips_of_a_round: int) -> str:
-    """ "train" or "test": drawn for whole rounds through the classes, so that each has its share of every class."""
+    """Test or train: drawn for whole rounds through the classes, so that each has its share of every class."""
     draw = numpy_generator(seed, "world", i // clips_of_a_round, "split").random()
     return "test" if draw < TEST_SHARE else "train"
 

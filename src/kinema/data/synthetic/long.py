@@ -163,7 +163,7 @@ def activity_histogram(story: Story) -> npt.NDArray[np.float64]:
     lengths = np.zeros(len(MOTIONS))
     for segment in story.segments:
         lengths[segment.activity] += segment.stop - segment.start
-    return lengths / lengths.sum()
+    return np.asarray(lengths / lengths.sum())
 
 
 def _staging(seed: int, i: int, number: int, segment: Segment, world: LongWorld) -> tuple[Body, Camera]:

@@ -151,7 +151,7 @@ def _coverage(corners: npt.NDArray[np.floating[Any]], height: int, width: int) -
     mask = np.zeros((height * _FINE, width * _FINE), np.uint8)
     points = (np.asarray(corners) + 0.5) * _FINE - 0.5
     cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, shift=4)
-    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA) / 255, np.float32)
 
 
 def _capsule(length: float, thick: float) -> tuple[Floats, float]:
@@ -159,7 +159,7 @@ def _capsule(length: float, thick: float) -> tuple[Floats, float]:
     pad = math.ceil(thick / 2) + 1
     angle = np.linspace(0, math.pi, 16)
     cap = np.stack([np.cos(angle), np.sin(angle)], 1) * thick / 2
-    corners = np.concatenate([cap + (pad, pad + length), -cap + (pad, pad)])
+    corners = np.concatenate([cap + np.array([pad, pad + length]), pad - cap])
     return _coverage(corners, math.ceil(length) + 2 * pad + 1, 2 * pad + 1), float(pad)
 
 

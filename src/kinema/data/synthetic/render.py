@@ -72,8 +72,8 @@ def compose_scene(seed: int, i: int, world: World) -> Film:
     poses = scene_poses(scene, world)
     layers: list[Layer] = []
     for number in scene.depth:
-        for shown in _copies(poses[number - 1], scene.bodies[number - 1], world):
-            layers.append(Layer(sprites[number], place(shown, sprites[number]), number))
+        shown = _copies(poses[number - 1], scene.bodies[number - 1], world)
+        layers += [Layer(sprites[number], place(copy, sprites[number]), number) for copy in shown]
     view = look(world.size, scene.camera.path(np.arange(world.frames) / world.fps))
     return Film(world.size, (Shot(canvas, view, tuple(layers)),), len(scene.bodies))
 

@@ -54,7 +54,7 @@ class Pose(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """When a person does what: rate in cycles per second, phase in cycles, and when a single change begins (seconds)."""
+    """When: rate in cycles per second, phase in cycles, and the seconds at which a change that is made once begins."""
 
     rate: float
     phase: float

@@ -45,7 +45,7 @@ def pitch_of(identity: int) -> float:
 
 def fine_times(duration: float) -> npt.NDArray[np.float64]:
     """Moments from 0 to `duration` (seconds), `FINE` apart."""
-    return np.arange(max(2, math.ceil(duration / FINE))) * FINE
+    return np.arange(max(2, math.ceil(duration / FINE)), dtype=np.float64) * FINE
 
 
 def waveform(sounds: Iterable[Sound], duration: float, rng: np.random.Generator) -> Floats:
@@ -61,4 +61,4 @@ def waveform(sounds: Iterable[Sound], duration: float, rng: np.random.Generator)
         tone = 0.4 * wave * np.exp(-t / _DECAY) * np.minimum(1, t / 0.001)
         end = min(start + len(t), len(samples))
         samples[start:end] += tone[: end - start].astype(np.float32)
-    return np.clip(samples, -1, 1)
+    return np.asarray(np.clip(samples, -1, 1), np.float32)

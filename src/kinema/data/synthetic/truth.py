@@ -31,7 +31,7 @@ class Truth:
     """What is where in each of T frames with N objects.
 
     Attributes:
-        layers: uint8, or uint16 above 255 layers, [T, H, W], number of the nearest layer at each pixel, 0 for the scenery.
+        layers: uint8 (uint16 above 255 layers) [T, H, W], the nearest layer at each pixel, 0 for the scenery.
         owners: uint8 [L + 1], the object that each layer belongs to, 0 for the scenery.
         amodal: unsigned integer [T, H, W]; bit k - 1 is set where object k is, seen or hidden.
         motion: float64 [T - 1, L + 1, 2, 3], the affine map that takes each layer from a frame to the next:
@@ -90,14 +90,14 @@ class Truth:
 def tight_boxes(masks: npt.NDArray[np.bool_]) -> npt.NDArray[np.int16]:
     """int16 [..., 4]: left, top, right, bottom (exclusive) of masks [..., H, W]; zeros where a mask is empty."""
     height, width = masks.shape[-2:]
-    columns, rows = masks.any(-2), masks.any(-1)
+    columns, rows = np.asarray(masks.any(-2)), np.asarray(masks.any(-1))
     edges = [
         columns.argmax(-1),
         rows.argmax(-1),
         width - columns[..., ::-1].argmax(-1),
         height - rows[..., ::-1].argmax(-1),
     ]
-    return (np.stack(edges, -1) * masks.any((-1, -2))[..., None]).astype(np.int16)
+    return np.asarray(np.stack(edges, -1) * columns.any(-1, keepdims=True), np.int16)
 
 
 def render_truth(film: Film) -> tuple[Bytes, Truth]:
@@ -128,7 +128,7 @@ def write_truth(folder: Path, truth: Truth) -> None:
     `parts.npy` and `joints.npy`, and everything without loss in `truth.npz`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {
+    arrays: dict[str, npt.NDArray[np.generic]] = {
         "masks": truth.masks,
         "amodal": truth.amodal,
         "boxes": truth.boxes(),
