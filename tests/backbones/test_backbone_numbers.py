@@ -6,7 +6,6 @@ from torch import nn
 
 from kinema.backbones import build_backbone, formula_clip, formula_fill
 from kinema.backbones.r2plus1d import FactoredConv
-from tests.backbones import reference
 
 WIDTHS_16 = {
     "c3d": [(64, 16, 56, 56), (128, 8, 28, 28), (256, 4, 14, 14), (512, 2, 7, 7), (512, 2, 7, 7)],
@@ -92,28 +91,6 @@ def test_middle_widths():
         *(460, 576, 85, 576, 576),
         *(921, 1152, 170, 1152, 1152),
     ]
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "network"),
-    [
-        ("c3d", {}, reference.c3d),
-        ("c3d_light", {}, reference.c3d_light),
-        ("r3d", {"layers": (1, 2, 1, 1)}, lambda x, width: reference.resnet(x, width, (1, 2, 1, 1))),
-        (
-            "r2plus1d",
-            {"layers": (1, 1, 2, 1)},
-            lambda x, width: reference.resnet(x, width, (1, 1, 2, 1), reference.factored),
-        ),
-    ],
-)
-def test_formula_filled_networks_agree_with_a_second_implementation(name, options, network):
-    backbone = formula_fill(build_backbone(name, width=6, **options).double()).eval()
-    clip = formula_clip((2, 3, 9, 34, 40)).double()
-    expected = network(clip, 6)
-    for own, other in zip(backbone.forward_stages(clip), expected, strict=True):
-        torch.testing.assert_close(own, other, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(backbone(clip), expected[-1].mean((2, 3, 4)), rtol=1e-9, atol=1e-9)
 
 
 def test_formula_clip_and_other_parameters():

@@ -1,0 +1,72 @@
+"""What is known of one public key layout, and how its keys are renamed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+Weights = Mapping[str, Tensor]
+Rule = tuple[str, str | Callable[[re.Match[str]], str]]
+"""A regular expression and what replaces it, in the path of a module (a key without its last part)."""
+Identity = tuple[str, dict[str, Any]]
+"""Name and options of a backbone."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One public key layout.
+
+    Attributes:
+        name: as `convert` takes it.
+        source: whose code writes it.
+        anchors: keys that all files of the layout hold and no other layout's do, after a common prefix.
+        rules: renamings of module paths, applied in order.
+        dropped: regular expression of module paths that are no part of the network: heads, and second names.
+        identify: the renamed tensors to the backbone's name and options.
+    """
+
+    name: str
+    source: str
+    anchors: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    identify: Callable[[Weights], Identity]
+    dropped: str = r"(fc|linear|classifier)(\.|$)"
+
+    def prefix(self, keys: Mapping[str, object]) -> str | None:
+        """What stands before this layout's keys ("module.encoder_q." …); None where they are not in `keys`.
+
+        Where several networks share a file, the first that is not a momentum copy is meant.
+        """
+        first = self.anchors[0]
+        starts = [key[: -len(first)] for key in keys if key == first or key.endswith(f".{first}")]
+        found = [start for start in starts if all(start + anchor in keys for anchor in self.anchors)]
+        copies = re.compile(r"encoder_k|_cyc|ema|momentum|teacher")
+        return next(iter(sorted(found, key=lambda start: bool(copies.search(start)))), None)
+
+    def rename(self, key: str) -> str | None:
+        """A key without prefix in kinema's form; None for one that is dropped. What matches no rule stays as it is."""
+        path, _, leaf = key.rpartition(".")
+        if re.match(self.dropped, path):
+            return None
+        for pattern, replacement in self.rules:
+            path = re.sub(pattern, replacement, path)
+        return f"{path}.{leaf}"
+
+
+def blocks(weights: Weights, stage: str) -> int:
+    """How many numbered blocks a stage holds."""
+    return len({match[1] for key in weights if (match := re.match(rf"stages\.{stage}\.(\d+)\.", key))})
+
+
+def layers(weights: Weights) -> tuple[int, ...]:
+    """Blocks of the stages p2 to p5."""
+    return tuple(blocks(weights, f"p{stage}") for stage in range(2, 6))
+
+
+def next_stage(by: int) -> Callable[[re.Match[str]], str]:
+    """Replaces a matched stage number n by "stages.p(n + by)."."""
+    return lambda match: f"stages.p{int(match[1]) + by}."
