@@ -28,6 +28,9 @@ _NEAR = 64
 # Coders in which "no other frame refers to this one" is said of each frame and always true. Not so in HEVC, where
 # frames of a higher temporal layer may still refer to it.
 _SKIPPABLE = ("h264", "mpeg1video", "mpeg2video", "mpeg4")
+# Containers that store the time of every packet, so that opening them need not look further than their headers.
+_TIMED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+_TIMED_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _KEPT_OPEN = 4
 
 
@@ -53,15 +56,18 @@ class Session:
         self._unsent: set[int] = set()
         self._until = 0
         self._lean = False
-        self._open()
+        self._open(quick=info.stored and info.path.suffix.lower() in _TIMED_SUFFIXES)
 
-    def _open(self) -> None:
+    def _open(self, *, quick: bool) -> None:
+        """Open the file (anew); `quick` holds where the container turns out to allow it."""
         self.close()
-        container, video = self._files.enter_context(
-            open_video(self.info.path, self.info.stream, address=self.info.address)
-        )
-        self._container, self._video, self._codec = container, video, video.codec_context
-        self._untouched = True
+        info = self.info
+        opened = open_video(info.path, info.stream, address=info.address, quick=quick)
+        self._container, self._video = self._files.enter_context(opened)
+        if quick and self._container.format.name not in _TIMED:
+            return self._open(quick=False)
+        self._codec, self._untouched, self._quick = self._video.codec_context, True, quick
+        return None
 
     def close(self) -> None:
         """Close the file."""
@@ -91,7 +97,7 @@ class Session:
 
     @property
     def _patience(self) -> int:
-        return 0 if self.info.stored else _JUMP
+        return 1 if self.info.stored else _JUMP
 
     def _read_run(self, wanted: list[int], take: Take) -> None:
         """Go on if possible, else start at the nearest keyframe, then at ever earlier ones, at last at the first."""
@@ -168,6 +174,8 @@ class Session:
 
     def _frames_from(self, keyframe: int, *, lean: bool) -> Iterator[tuple[int, Any]]:
         """(index, frame) in order of show, from keyframe number `keyframe` on; number 0 needs a file just opened."""
+        if self._quick and not lean:  # perhaps just for want of what a longer look would have found
+            self._open(quick=False)
         self._frames, self._lean, first = None, lean, None
         self._codec.skip_frame = "DEFAULT"
         if keyframe:
@@ -178,7 +186,7 @@ class Session:
             packets: Iterable[Any] = chain([first], rest)
         else:
             if not self._untouched:
-                self._open()
+                self._open(quick=self._quick)
             self._untouched = False
             packets = self._container.demux(self._video)
         decoded = self._decoded(packets)
