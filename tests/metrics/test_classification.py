@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.metrics import confusion_matrix, knn_scores, mean_logits, mean_softmax, ranks_of, softmax, topk_accuracy
+from kinema.metrics import (
+    confusion_matrix,
+    knn_scores,
+    mean_logits,
+    mean_softmax,
+    ranks_of,
+    roc_auc,
+    softmax,
+    topk_accuracy,
+)
 
 
 def slow_knn(train, labels, queries, classes, k, temperature=0.07):
@@ -83,3 +92,13 @@ def test_a_classifier_that_broke_down_is_never_right():
     scores = np.array([[np.nan, np.nan, np.nan], [0.1, np.nan, 0.9], [0.1, 0.2, 0.9]])
     assert ranks_of(scores, [0, 2, 2]).tolist() == [3, 3, 1]
     assert topk_accuracy(scores, [0, 2, 2]) == pytest.approx(100 / 3)
+
+
+def test_the_area_under_the_curve_counts_pairs_in_the_right_order():
+    rng = np.random.default_rng(0)
+    scores, positive = rng.integers(0, 8, 40), rng.random(40) < 0.4
+    above = [(a > b) + 0.5 * (a == b) for a in scores[positive] for b in scores[~positive]]
+    assert roc_auc(scores, positive) == pytest.approx(100 * np.mean(above))
+    assert (roc_auc([1, 2, 3], [0, 0, 1]), roc_auc([1, 2, 3], [1, 0, 0])) == (100, 0)
+    with pytest.raises(ValueError, match="negatives"):
+        roc_auc([1, 2], [1, 1])

@@ -79,6 +79,7 @@ class Protocol:
         every_view: taps are needed of every view, not only their mean.
         taps: stage outputs that are handed over beside it.
         views: the view preset that the protocol defines; None leaves it to the settings.
+        folds: the column whose values are left out in turn, where the protocol defines it.
     """
 
     name: str
@@ -89,3 +90,4 @@ class Protocol:
     every_view: bool = False
     taps: tuple[str, ...] = ()
     views: str | None = None
+    folds: str | None = None

@@ -10,6 +10,7 @@ from kinema.metrics.classification import (
     mean_softmax,
     neighbour_votes,
     ranks_of,
+    roc_auc,
     softmax,
     topk_accuracy,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "pair_measures",
     "paired_bootstrap",
     "ranks_of",
+    "roc_auc",
     "sign_flip_test",
     "softmax",
     "topk_accuracy",

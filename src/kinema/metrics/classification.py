@@ -73,6 +73,18 @@ def topk_accuracy(scores: npt.ArrayLike, labels: npt.ArrayLike, k: int = 1) -> f
     return float(100.0 * (ranks_of(scores, labels) <= k).mean())
 
 
+def roc_auc(scores: npt.ArrayLike, positive: npt.ArrayLike) -> float:
+    """Area under the ROC curve in percent: how often a positive [N] outscores a negative; ties count half."""
+    from scipy.stats import rankdata
+
+    is_positive = np.asarray(positive, bool)
+    found, ranks = int(is_positive.sum()), rankdata(np.asarray(scores, np.float64))
+    if found in (0, len(ranks)):
+        raise ValueError("a ROC curve needs positives and negatives")
+    wins = ranks[is_positive].sum() - found * (found + 1) / 2
+    return float(100.0 * wins / (found * (len(ranks) - found)))
+
+
 def confusion_matrix(predicted: npt.ArrayLike, labels: npt.ArrayLike, *, classes: int) -> npt.NDArray[np.int64]:
     """Counts [classes, classes]: row = true class, column = predicted class."""
     cell = np.asarray(labels, np.int64) * classes + np.asarray(predicted, np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,20 +46,29 @@ def nearest_neighbours(
     queries: Matrix, gallery: Matrix, k: int, *, exclude_self: bool = False, chunk: int = 256
 ) -> Neighbours:
     """The `k` nearest by cosine similarity, equal ones in the order of the gallery, on the device of the gallery."""
-    found = [_top(block, k) for block in similarities(queries, gallery, exclude_self=exclude_self, chunk=chunk)]
-    return Neighbours(torch.cat([part.similarity for part in found]), torch.cat([part.position for part in found]))
+    found = [top(block, k) for block in similarities(queries, gallery, exclude_self=exclude_self, chunk=chunk)]
+    return joined(found)
 
 
-def _top(block: Tensor, k: int) -> Neighbours:
-    best, index = block.topk(k, dim=1)
-    # Where more items share the last similarity than have room, topk takes any of them.
-    crowded = (block >= best[:, -1:]).sum(1) > k
+def joined(parts: Sequence[Neighbours]) -> Neighbours:
+    """The neighbours of several lots of queries as one."""
+    return Neighbours(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def top(similarity: Tensor, k: int) -> Neighbours:
+    """The `k` largest of each row [Q, G], best first, equal ones in the order of the columns; all of them if k > G."""
+    k = min(k, similarity.shape[1])
+    best, index = similarity.topk(min(k + 1, similarity.shape[1]), dim=1)
+    # Where the next one shares the last similarity, topk took any of those that are equal.
+    crowded = best[:, k] == best[:, k - 1] if best.shape[1] > k else torch.zeros(len(best), dtype=torch.bool)
+    best, index = best[:, :k], index[:, :k]
     if crowded.any():
+        best, index = best.clone(), index.clone()
         best[crowded], index[crowded] = (
-            part[:, :k] for part in block[crowded].sort(dim=1, descending=True, stable=True)
+            part[:, :k] for part in similarity[crowded].sort(dim=1, descending=True, stable=True)
         )
-    index = index.sort(1).values
-    best, order = block.gather(1, index).sort(dim=1, descending=True, stable=True)
+    index, order = index.sort(1)
+    best, order = best.gather(1, order).sort(dim=1, descending=True, stable=True)
     return Neighbours(best, index.gather(1, order))
 
 

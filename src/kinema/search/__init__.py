@@ -1,0 +1,5 @@
+"""Finding what is similar among stored vectors."""
+
+from kinema.search.exact import ExactIndex
+
+__all__ = ["ExactIndex"]
