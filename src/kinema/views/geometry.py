@@ -84,6 +84,15 @@ def gather_pixels(clip: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return clip.flatten(3).gather(3, index).view(*clip.shape[:3], rows.shape[1], columns.shape[1])
 
 
+def box_mask(box: Tensor, size: Size) -> Tensor:
+    """Bool [B, 1, 1, H, W]: which pixels of frames of `size` lie in `box` [B, 4] (top, left, height, width)."""
+    rows, columns = (torch.arange(length, device=box.device) for length in size)
+    top, left, height, width = (side[:, None] for side in box.unbind(1))
+    down = (rows >= top) & (rows < top + height)
+    across = (columns >= left) & (columns < left + width)
+    return (down[:, :, None] & across[:, None, :])[:, None, None]
+
+
 def _free_room(source: Size, size: Size) -> Size:
     rows, columns = source[0] - size[0], source[1] - size[1]
     if rows < 0 or columns < 0:

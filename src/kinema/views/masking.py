@@ -23,7 +23,8 @@ def where_drawn(clips: Tensor, drawn: Tensor, operation: Callable[..., Tensor], 
     Args:
         clips: [B, ...].
         drawn: bool [B].
-        operation: takes clips and the same rows of `numbers`; keeps shape and dtype.
+        operation: takes clips and the same rows of `numbers`; keeps shape and dtype. On the CPU it gets one clip at a
+            time.
         numbers: [B, ...] each, on the device of `clips`.
 
     Returns:
@@ -31,13 +32,13 @@ def where_drawn(clips: Tensor, drawn: Tensor, operation: Callable[..., Tensor], 
     """
     if not skips(clips):
         return torch.where(drawn.view(-1, *(1,) * (clips.ndim - 1)), operation(clips, *numbers), clips)
-    picked = drawn.nonzero()[:, 0]
-    if len(picked) == 0:
+    picked = drawn.nonzero()[:, 0].tolist()
+    if not picked:
         return clips
-    if len(picked) == len(clips):
+    if len(clips) == 1:
         return operation(clips, *numbers)
     out = clips.clone()
-    for i in picked.tolist():
+    for i in picked:
         out[i : i + 1] = operation(clips[i : i + 1], *(number[i : i + 1] for number in numbers))
     return out
 
