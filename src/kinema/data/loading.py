@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from kinema.data.index import Index
 from kinema.data.reading import execute
 from kinema.data.sample import Array, Batch, Clock, Sample, collate
+from kinema.data.workers import dead_workers_explained
 from kinema.errors import VideoError
 from kinema.randomness import numpy_generator, torch_generator
 
@@ -100,6 +101,9 @@ def deliver(
 
     A file that cannot be read is reported in the delivery and never replaced by another. With `prepare` the planner's
     `prepare` runs where the batch is read.
+
+    Raises:
+        KinemaError: a worker was killed, as when memory runs out.
     """
     loader = DataLoader(
         RequestReader(planner, index, seed, prepare=prepare),
@@ -108,7 +112,8 @@ def deliver(
         num_workers=workers,
         prefetch_factor=2 if workers else None,
     )
-    yield from loader
+    with dead_workers_explained():
+        yield from loader
 
 
 def epoch_order(chosen: npt.NDArray[np.int64] | None, count: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from kinema.data.index import Index
 from kinema.data.manifest import Manifest
 from kinema.data.packed import read_row
+from kinema.data.workers import dead_workers_explained
 from kinema.errors import DataError, KinemaError, RecipeError
 from kinema.evaluation.views import Geometry, ViewPreset, clip_indices, geometry
 from kinema.modules.encoder import EncoderInput
@@ -121,7 +122,8 @@ def read_rows(
         prefetch_factor=2 if workers else None,
         generator=torch.Generator(),  # else iterating draws from the global one
     )
-    yield from loader
+    with dead_workers_explained():
+        yield from loader
 
 
 def refuse(failures: Sequence[RowRead], total: int) -> None:

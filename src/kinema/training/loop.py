@@ -15,6 +15,7 @@ from kinema.data.index import Index
 from kinema.data.loading import Delivery, deliver, request_generator
 from kinema.data.manifest import Manifest
 from kinema.data.sample import Batch
+from kinema.data.workers import dead_workers_explained
 from kinema.errors import DataError, RecipeError
 from kinema.methods.base import Method
 from kinema.modules.ema import EMA
@@ -58,10 +59,11 @@ def pretrain(recipe: Recipe, manifest: Manifest, out: str | Path, *, resume: boo
         RecipeError: options that contradict each other or the folder.
         DataError: no readable sample.
         TrainingDiverged: a loss or gradient stopped being finite.
+        KinemaError: a process that reads died.
     """
     folder = Path(out)
     device = choose_device(recipe.device)
-    with processes(device), cpu_threads(recipe, device):
+    with processes(device), cpu_threads(recipe, device), dead_workers_explained():
         trainer = Trainer(recipe, manifest, folder, device, resume=resume)
         with Monitor(folder, trainer.timeline, quiet=quiet or rank() > 0) as monitor:
             trainer.fit(monitor)
