@@ -87,8 +87,8 @@ def test_a_folder_with_everything_in_it(tree, tmp_path):
     assert seen == [(done, 8) for done in range(1, 9)]
     assert scan(folder, workers=1).manifest.table.equals(report.manifest.table)
 
-    report.write_quarantine(tmp_path / "quarantine.csv")
-    rows = list(csv.reader((tmp_path / "quarantine.csv").read_text(encoding="utf-8").splitlines()))
+    report.write(tmp_path / "all.parquet")
+    rows = list(csv.reader((tmp_path / "all.quarantine.csv").read_text(encoding="utf-8").splitlines()))
     assert rows == [["path", "reason"], *map(list, report.quarantined)]
 
 
@@ -114,7 +114,7 @@ def test_a_scanned_manifest_reads_frames_from_parquet(tree, tmp_path):
     ],
 )
 def test_labels_and_splits_of_folders(tree, monkeypatch, names, labels, split, label):
-    monkeypatch.setattr("kinema.data.scan.Prober", ProberOfNothing)
+    monkeypatch.setattr("kinema.data.surveying.Prober", ProberOfNothing)
     manifest = scan(tree(*names), labels=labels, workers=1).manifest
     assert manifest.column("path") == sorted(names, key=lambda name: Path(name).parts)
     for column, wanted in {"split": split, "label": label}.items():
@@ -191,7 +191,7 @@ def test_one_file(tree):
 
 def test_nothing_to_scan_is_told(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"no video found in .*\.avi, .*\.mp4.*0 hidden and 1 other files"):
+    with pytest.raises(DataError, match=r"no video found in .*\.avi .*\.mp4.*frame000001.jpg; passed over 0 hidden and 1 other files"):
         scan(tmp_path)
     with pytest.raises(DataError, match="no such file or folder"):
         scan(tmp_path / "none")
@@ -208,8 +208,8 @@ def test_names_that_are_no_unicode_are_told(tree):
     shutil.copy(bytes(folder / "1.mp4"), bad)
     report = scan(folder, workers=1)
     assert [reason for _, reason in report.quarantined] == ["its name is not valid Unicode: rename it"]
-    report.write_quarantine(folder / "quarantine.csv")
-    assert r"\udcff.mp4" in (folder / "quarantine.csv").read_text(encoding="utf-8")
+    report.write(folder / "all.csv")
+    assert r"\udcff.mp4" in (folder / "all.quarantine.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("option", "value"), [("labels", "folders"), ("workers", 0)])

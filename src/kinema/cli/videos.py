@@ -13,11 +13,24 @@ if TYPE_CHECKING:
 def add_scan(commands: Commands) -> None:
     """`kinema scan`."""
     parser = commands.add_parser("scan", help="look at every video once and list it in a manifest")
-    parser.add_argument("source", type=Path, help="folder of videos, one video, or a CSV/Parquet list")
+    parser.add_argument(
+        "source", type=Path, help="folder of videos, frames or tar files; one video; a CSV/Parquet list"
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, help="manifest to write: .parquet, or .csv")
+    parser.add_argument(
+        "--layout",
+        default="auto",
+        help="auto, folders, frames, webdataset, lists, ucf101, hmdb51, kinetics, ssv2, diving48, davis2016, "
+        "davis2017, vip or jhmdb (default: auto, which says what it recognised)",
+    )
+    parser.add_argument("--split", type=int, default=None, help="official split 1, 2 or 3 (default: 1)")
+    parser.add_argument("--lists", type=Path, default=None, help="folder of the set's lists, if it lies elsewhere")
+    parser.add_argument("--fps", type=float, default=None, help="rate of folders of images (default: the set's, or 25)")
     parser.add_argument(
         "--labels", choices=("auto", "folder", "none"), default="auto", help="whether first-level folders are classes"
     )
+    parser.add_argument("--against", type=Path, default=None, metavar="MANIFEST", help="print what is in it, too")
+    parser.add_argument("--afresh", action="store_true", help="read again what has not changed since the last scan")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
     parser.set_defaults(run=_scan)
 
@@ -25,7 +38,18 @@ def add_scan(commands: Commands) -> None:
 def _scan(options: argparse.Namespace) -> None:
     from kinema.app.scanning import scan_to_file
 
-    scan_to_file(options.source, options.out, labels=options.labels, workers=options.workers)
+    scan_to_file(
+        options.source,
+        options.out,
+        labels=options.labels,
+        against=options.against,
+        afresh=options.afresh,
+        layout=options.layout,
+        split=options.split,
+        lists=options.lists,
+        fps=options.fps,
+        workers=options.workers,
+    )
 
 
 def add_synth(commands: Commands) -> None:

@@ -9,6 +9,8 @@ from kinema.data.packed import finished_manifest, is_store
 from kinema.data.scan import scan
 from kinema.errors import DataError
 
+_TOLD = 20  # files set aside that are named; a set of which a part was fetched lacks thousands
+
 
 def open_manifest(source: str | Path, *, workers: int | None = None, refuse_broken: bool = False) -> Manifest:
     """A manifest from a file that `kinema scan` wrote, from a packed store, any other list, or a folder of videos.
@@ -35,8 +37,12 @@ def open_manifest(source: str | Path, *, workers: int | None = None, refuse_brok
         if "hash" in manifest.columns:
             return manifest
     report = scan(source, workers=workers)
-    for path, reason in report.quarantined:
+    if report.layout not in ("folders", "list", "file"):
+        print(f"{report.layout}: {report.evidence}", file=sys.stderr)
+    for path, reason in report.quarantined[:_TOLD]:
         print(f"set aside: {path}: {reason}", file=sys.stderr)
+    if len(report.quarantined) > _TOLD:
+        print(f"set aside: {len(report.quarantined) - _TOLD:,} more", file=sys.stderr)
     if report.quarantined and refuse_broken:
         raise DataError(
             f"{len(report.quarantined)} files of {source} cannot be read (named above): repair or remove them, or "

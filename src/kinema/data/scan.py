@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import os
-import threading
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, cast
+from pathlib import Path
+from typing import Any, Literal
 
+from kinema.data.duplicates import identical_groups, near_groups
+from kinema.data.layouts import AUTO, VIDEO_SUFFIXES, LayoutOptions, Listing, lay_out
 from kinema.data.manifest import Manifest
+from kinema.data.surveying import Columns, Progress, survey
+from kinema.data.tables import write_quarantine
 from kinema.errors import DataError, RecipeError, VideoError, suggest
-from kinema.video.worker import Prober
+from kinema.video.info import VideoInfo
 
 __all__ = ["VIDEO_SUFFIXES", "ScanReport", "scan"]
-
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".3g2",
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".divx",
-        ".f4v",
-        ".flv",
-        ".gif",
-        ".h264",
-        ".m1v",
-        ".m2ts",
-        ".m2v",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpe",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".ogv",
-        ".ps",
-        ".qt",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-        ".y4m",
-    ]
-)
-"""Suffixes by which a folder's videos are known (in lower case)."""
-
-_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
-_SECONDS_PER_MEGABYTE = 2.0
-
-Columns = dict[str, Any]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -66,41 +24,46 @@ class ScanReport:
     """What a scan found.
 
     Attributes:
-        manifest: one row per readable video (or row of a list), with the columns of `VideoInfo.to_columns` and `hash`.
-        quarantined: (path, reason) of the files that cannot be read, in order; they are not in the manifest.
+        manifest: one row per readable video (or row of a list), with the columns of `VideoInfo.to_columns`, `hash`,
+            `fingerprint`, `modified`, and those of the layout; it remembers what was set aside.
         duplicates: groups of paths with byte-identical content; all of them are in the manifest.
+        near_duplicates: groups of paths of videos that look the same, see `kinema.data.duplicates`.
+        layout: name of the layout by which a folder was read; "list" or "file" where there was none to read.
+        evidence: one line: what was recognised, and by which files.
+        reused: number of files taken unread from the earlier scan.
         hidden: number of hidden files and folders that were passed over.
         other: number of files passed over because of their suffix, by suffix.
     """
 
     manifest: Manifest
-    quarantined: list[tuple[str, str]]
     duplicates: list[list[str]]
+    near_duplicates: list[list[str]]
+    layout: str
+    evidence: str = ""
+    reused: int = 0
     hidden: int = 0
     other: dict[str, int] = field(default_factory=dict)
 
-    def write_quarantine(self, path: str | Path) -> None:
-        """Write the quarantined files as CSV with the columns path and reason."""
-        with Path(path).open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("path", "reason"))
-            writer.writerows(self.quarantined)
+    @property
+    def quarantined(self) -> list[tuple[str, str]]:
+        """(path, reason) of the files that cannot be read, in order; they are not in the manifest."""
+        return list(self.manifest.set_aside)
 
-
-@dataclass
-class _Found:
-    """The files below a folder: video paths relative to it, in order, and what was passed over."""
-
-    paths: list[str] = field(default_factory=list)
-    hidden: int = 0
-    other: Counter[str] = field(default_factory=Counter)
-    closed: list[str] = field(default_factory=list)
+    def write(self, path: Path) -> None:
+        """Write the manifest, and beside it `NAME.quarantine.csv` for people, where anything was set aside."""
+        self.manifest.write(path)
+        write_quarantine(path, self.manifest.set_aside)
 
 
 def scan(
     source: str | Path,
     *,
+    layout: str = AUTO,
     labels: Literal["folder", "none"] | None = None,
+    split: int | None = None,
+    fps: float | None = None,
+    lists: str | Path | None = None,
+    previous: Manifest | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
     time_limit: float = 60.0,
@@ -111,175 +74,101 @@ def scan(
     broken one. The result does not depend on the number of workers.
 
     Args:
-        source: a folder of videos, with or without one folder per class; a `.csv` or `.parquet` list, whose columns are
-            kept (those that the scan measures are replaced); or one video file.
-        labels: of a folder: "folder" takes each video's first-level folder as column `label`; "none" takes no labels;
-            None takes them when every video lies in a first-level folder and there are at least two such folders. A
-            first level of nothing but train, val and test folders becomes column `split`, and the second level counts.
+        source: a folder of videos; a `.csv` or `.parquet` list, whose columns are kept (those that the scan measures
+            are replaced); one video file; one tar file of videos.
+        layout: of a folder, one of `kinema.data.layouts.LAYOUTS`, or "auto" to find it out.
+        labels: of plain folders: "folder" takes each video's first-level folder as column `label`; "none" takes no
+            labels; None takes them when every video lies in a first-level folder and there are at least two such
+            folders. A first level of nothing but train, val and test folders becomes column `split`, and the second
+            level counts.
+        split: number of the official split, for sets that have several (1 unless stated).
+        fps: frames per second of folders of images; None takes the set's own rate, or 25.
+        lists: folder or file of the set's lists, where they do not lie below `source`.
+        previous: an earlier scan; files of the same size and time of change are not read again.
         workers: processes that read at the same time; None takes one per core.
         progress: called with (files done, files in all) after each file.
         time_limit: seconds allowed per file, in addition to two seconds per megabyte.
 
     Raises:
-        DataError: nothing there, no video in it, or none that can be read.
-        RecipeError: `labels` is none of the above.
+        DataError: nothing there, no video in it, none that can be read, or no such layout.
+        RecipeError: an option is unknown or means nothing here.
     """
     if labels not in (None, "folder", "none"):
         raise RecipeError(f"labels='{labels}' is unknown.{suggest(str(labels), ('folder', 'none'))}")
     if workers is not None and workers < 1:
         raise RecipeError(f"workers={workers}: at least one is needed")
-    rows, root, found = _collect(Path(source), labels)
-    results = _survey(rows, root, workers=workers or _cores(), progress=progress, time_limit=time_limit)
-    return _report(rows, results, root, found)
+    if fps is not None and not fps > 0:
+        raise RecipeError(f"fps={fps}: a rate is above 0")
+    options = LayoutOptions(labels, split, fps, None if lists is None else Path(lists))
+    listed = _collect(Path(source), layout, options)
+    wanted = {str(row["path"] or ""): row.get("fps") or fps for row in listed.rows}
+    results, reused = survey(
+        wanted,
+        listed.root,
+        previous=previous,
+        workers=workers or _cores(),
+        progress=progress,
+        time_limit=time_limit,
+    )
+    manifest = _complete(listed, results)
+    return ScanReport(
+        manifest,
+        identical_groups(manifest),
+        near_groups(manifest),
+        listed.layout,
+        listed.evidence,
+        reused,
+        listed.hidden,
+        listed.other,
+    )
 
 
-def _collect(source: Path, labels: str | None) -> tuple[list[Columns], Path, _Found]:
+def _collect(source: Path, layout: str, options: LayoutOptions) -> Listing:
     """Rows to be completed, the folder that their paths start from, and what was passed over."""
-    if source.is_dir():
-        found = _find(source)
-        return _describe(source, found.paths, labels), source, found
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
-    if source.suffix.lower() in (".csv", ".parquet"):
+    suffix = source.suffix.lower()
+    if source.is_dir() or suffix == ".tar":
+        return lay_out(source, layout, options)
+    if layout != AUTO:
+        raise RecipeError(f"layout='{layout}' is for folders, and {source} is a file")
+    if suffix in (".csv", ".parquet"):
         listed = Manifest.read(source, check_files=False)
-        return [listed.row(i) for i in range(len(listed))], listed.root, _Found()
-    return [{"path": source.name}], source.parent, _Found()
+        return Listing(listed.root, [listed.row(i) for i in range(len(listed))], "list", f"list: {source.name}")
+    return Listing(source.parent, [{"path": source.name}], "file", f"one file: {source.name}")
 
 
-def _find(folder: Path) -> _Found:
-    """Video files below `folder`, links followed, each folder entered once."""
-    found = _Found()
-    _walk(folder, folder, found, set())
-    if not found.paths:
-        passed = f"; passed over {found.hidden} hidden and {sum(found.other.values())} other files"
-        raise DataError(f"no video found in {folder} (looked for {', '.join(sorted(VIDEO_SUFFIXES))}{passed})")
-    return found
-
-
-def _walk(folder: Path, top: Path, found: _Found, entered: set[str]) -> None:
-    real = os.path.realpath(folder)
-    if real in entered:
-        return
-    entered.add(real)
-    try:
-        entries = sorted(folder.iterdir(), key=lambda path: path.name)
-    except PermissionError:
-        found.closed.append(folder.relative_to(top).as_posix())
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            found.hidden += 1
-        elif entry.is_dir():
-            _walk(entry, top, found, entered)
-        elif entry.suffix.lower() in VIDEO_SUFFIXES:
-            found.paths.append(entry.relative_to(top).as_posix())
-        else:
-            found.other[entry.suffix.lower()] += 1
-
-
-def _describe(folder: Path, paths: Sequence[str], labels: str | None) -> list[Columns]:
-    """Rows with path and, by the folders, split and label."""
-    rows: list[Columns] = [{"path": path} for path in paths]
-    parts = [PurePosixPath(path).parts[:-1] for path in paths]
-    if labels == "none":
-        return rows
-    if all(folders and folders[0].lower() in _SPLITS for folders in parts):
-        for row, folders in zip(rows, parts, strict=True):
-            row["split"] = folders[0]
-        parts = [folders[1:] for folders in parts]
-    loose = [path for path, folders in zip(paths, parts, strict=True) if not folders]
-    if loose and labels == "folder":
-        raise DataError(f"{folder / loose[0]}: lies in no class folder, so labels='folder' has no label for it")
-    if not loose and (labels == "folder" or len({folders[0] for folders in parts}) > 1):
-        for row, folders in zip(rows, parts, strict=True):
-            row["label"] = folders[0]
-    return rows
-
-
-class _Readers:
-    """One probing process per thread of a pool."""
-
-    def __init__(self) -> None:
-        self._local = threading.local()
-        self._probers: list[Prober] = []
-
-    def mine(self) -> Prober:
-        """The calling thread's own."""
-        if not hasattr(self._local, "prober"):
-            self._local.prober = Prober()
-            self._probers.append(self._local.prober)
-        return cast("Prober", self._local.prober)
-
-    def stop(self) -> None:
-        """Break off whatever is being read."""
-        for prober in self._probers:
-            prober.stop()
-
-    def close(self) -> None:
-        """End the processes; no thread may use them any more."""
-        for prober in self._probers:
-            prober.close()
-
-
-def _survey(
-    rows: Sequence[Columns], root: Path, *, workers: int, progress: Progress | None, time_limit: float
-) -> dict[str, Columns | VideoError]:
-    """What the reader says of each different path: columns, or the error."""
-    paths = list(dict.fromkeys(str(row["path"] or "") for row in rows))
-    with closing(_Readers()) as readers, ThreadPoolExecutor(workers) as pool:
-        jobs = {pool.submit(_read, readers, root / path, time_limit): path for path in paths}
-        try:
-            return {jobs[job]: job.result() for job in _reported(jobs, progress)}
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            readers.stop()
-            raise
-
-
-def _reported(jobs: Collection[Future[Any]], progress: Progress | None) -> Iterator[Future[Any]]:
-    """The jobs as they end; each is told to `progress` once its result has been taken."""
-    for done, job in enumerate(as_completed(jobs), start=1):
-        yield job
-        if progress:
-            progress(done, len(jobs))
-
-
-def _read(readers: _Readers, path: Path, time_limit: float) -> Columns | VideoError:
-    try:
-        str(path).encode()
-        megabytes = path.stat().st_size / 1e6
-        return readers.mine().columns(path, time_limit + _SECONDS_PER_MEGABYTE * megabytes)
-    except UnicodeEncodeError:
-        return VideoError(path, "its name is not valid Unicode: rename it")
-    except OSError:
-        return VideoError(path, "broken link" if path.is_symlink() else "no such file")
-    except VideoError as error:
-        return error
-
-
-def _report(
-    rows: Sequence[Columns], results: Mapping[str, Columns | VideoError], root: Path, found: _Found
-) -> ScanReport:
+def _complete(listed: Listing, results: Mapping[str, Columns | VideoError]) -> Manifest:
+    """The rows whose videos can be read, and the reasons why others cannot."""
     readable: list[Columns] = []
-    quarantined: dict[str, str] = dict.fromkeys(found.closed, "the folder cannot be opened: permission denied")
-    for row in rows:
-        result = results[str(row["path"] or "")]
-        if isinstance(result, VideoError):
-            quarantined[str(row["path"] or "")] = result.reason
-        else:
-            readable.append({**row, **result})
+    quarantined = dict(listed.missing)
+    for row in listed.rows:
+        path = str(row["path"] or "")
+        result = results[path]
+        try:
+            if isinstance(result, VideoError):
+                raise result
+            readable.append({**row, **_bounds(row, result), **result})
+        except VideoError as error:
+            quarantined[path] = error.reason
     if not readable:
         path, reason = next(iter(quarantined.items()))
-        raise DataError(f"{root}: none of {len(quarantined)} videos can be read; the first, {path}: {reason}")
-    manifest = Manifest.from_rows(readable, root)
-    return ScanReport(manifest, list(quarantined.items()), _duplicates(readable), found.hidden, dict(found.other))
+        raise DataError(f"{listed.root}: none of {len(quarantined)} videos can be read; the first, {path}: {reason}")
+    return Manifest.from_rows(readable, listed.root, quarantined.items())
 
 
-def _duplicates(rows: Sequence[Columns]) -> list[list[str]]:
-    by_hash: defaultdict[str, dict[str, None]] = defaultdict(dict)
-    for row in rows:
-        by_hash[row["hash"]][row["path"]] = None
-    return [list(paths) for paths in by_hash.values() if len(paths) > 1]
+def _bounds(row: Mapping[str, Any], measured: Columns) -> Columns:
+    """Seconds for a row whose list states frames: from the beginning of the first to that of the one after the last."""
+    first, stop = row.get("start_frame"), row.get("end_frame")
+    if (first is None and stop is None) or row.get("start") is not None or row.get("end") is not None:
+        return {}
+    info = VideoInfo.from_columns(row["path"], measured)
+    if (first or 0) >= info.frames:
+        raise VideoError(row["path"], f"listed from frame {first} on, but it has only {info.frames} frames")
+    return {
+        "start": float(info.times[first]) if first else None,
+        "end": float(info.times[stop]) if stop is not None and stop < info.frames else None,
+    }
 
 
 def _cores() -> int:

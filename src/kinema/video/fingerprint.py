@@ -2,8 +2,8 @@
 
 Eight frames at fixed relative times are shrunk to 32 x 32 grey pixels, and the signs of their 63 lowest frequencies are
 kept (a discrete cosine transform, after Zauner, "Implementation and benchmarking of perceptual image hash functions",
-2010, there with a median in place of zero). That tells scenes apart, but not two moments before one camera; so the same is
-kept of each frame's difference from the mean of the eight, which holds only what moved.
+2010, there with a median in place of zero). That tells scenes apart, but not two moments before one camera; so the same
+is kept of each frame's difference from the mean of the eight, which holds only what moved.
 
 Frames between keyframes are decoded as well: an encoder puts keyframes where it likes, so those of a copy show other
 moments.
