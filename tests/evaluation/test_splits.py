@@ -104,8 +104,8 @@ def write(folder, name, content):
 def test_exposure_compares_content_where_both_were_scanned(tmp_path):
     test = manifest([{"hash": "x"}, {"hash": "y"}, {"hash": "z"}])
     trained = Manifest.from_rows([{"path": "else.mp4", "hash": "z"}, {"path": "0.mp4", "hash": "q"}], "other")
-    assert exposure(test, [0, 1], trained) == ("inductive", 0, "content hash")
-    assert exposure(test, [0, 2], trained) == ("transductive", 1, "content hash")
+    assert exposure(test, [0, 1], trained) == ("inductive", 0, "content hash", 0)
+    assert exposure(test, [0, 2], trained) == ("transductive", 1, "content hash", 0)
     assert exposure(test, [0], None).mark == "unknown"
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kinema.evaluation.arms import CALIBRATED
 from kinema.evaluation.rows import Comparison, ResultRow, Results
 
 if TYPE_CHECKING:
@@ -48,15 +49,32 @@ def comparison_lines(results: Results) -> list[tuple[str, ...]]:
 
 
 def footnote(results: Results) -> str:
-    """What the numbers are about: split, counts, what was left out, and what guessing would score."""
+    """What the numbers are about: split, counts, what was left out or seen before, and what guessing would score."""
     row = results.rows[0]
-    card, skipped, guess = row.card, results.info.get("skipped", 0), results.info["largest class"]
+    card, guess = row.card, results.info["largest class"]
     text = (
         f"{row.n_test} test videos in {card['groups']} groups, {card['classes']} classes, "
         f"{row.n_train} training videos; {card['split']}. Always naming the largest class scores {guess:.2f} %. "
         "Intervals: 95 %, resampled over groups (and seeds)."
     )
-    return text + (f" {skipped} videos could not be read and were left out." if skipped else "")
+    return "".join([text, *_left_out(results), *_seen_before(results)])
+
+
+def _left_out(results: Results) -> Iterator[str]:
+    skipped, aside = (results.info.get(name, 0) for name in ("skipped", "set aside by the scan"))
+    if skipped:
+        yield f" {skipped} videos could not be read and were left out."
+    if aside:
+        yield f" {aside} files were set aside by the scan, because they could not be read, and count nowhere."
+
+
+def _seen_before(results: Results) -> Iterator[str]:
+    """For every pre-trained arm that had seen tested videos, how many; calibration is no pre-training."""
+    seen = dict.fromkeys(row.arm for row in results.rows if row.exposure == "transductive")
+    for arm in (name for name in seen if name != CALIBRATED):
+        card = results.find(arm=arm)[0].card
+        same, near = card.get("overlap", 0), card.get("near-identical", 0)
+        yield f" Pre-training of '{arm}' saw tested videos: {same} identical, {near} near-identical."
 
 
 def as_markdown(results: Results, *, every_metric: bool = False) -> str:
