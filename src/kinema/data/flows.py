@@ -6,6 +6,7 @@ of consecutive frames of the video: what `kinema synth --truth` writes.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from kinema.data.manifest import Manifest
 from kinema.data.packed import is_store, open_store
 from kinema.data.packed.planning import grid
-from kinema.data.packed.rows import cell, stored_numbers
+from kinema.data.packed.rows import Pointer, pointer
 from kinema.errors import DataError, VideoError
 from kinema.video.flow_images import read_flow_images, resize_codes
 
@@ -44,10 +45,11 @@ def stored_flow(manifest: Manifest, row: int, frames: Indices, size: tuple[int, 
         DataError: a pair of frames whose flow is not stored.
         VideoError: the flow cannot be read.
     """
-    if cell(manifest, row, "flow") is None:
+    stored = pointer(manifest, row, "flow")
+    if stored is None:
         return None
     moving = frames[1:] != frames[:-1]
-    fields = _fields(manifest, row, frames[:-1][moving], frames[1:][moving], size)
+    fields = _fields(manifest, stored, frames[:-1][moving], frames[1:][moving], size)
     if not moving.all():
         still = np.full((len(moving), 2, *size), _STILL, np.uint8)
         still[moving] = fields
@@ -56,22 +58,22 @@ def stored_flow(manifest: Manifest, row: int, frames: Indices, size: tuple[int, 
 
 
 def _fields(
-    manifest: Manifest, row: int, now: Indices, following: Indices, size: tuple[int, int]
+    manifest: Manifest, stored: Pointer, now: Indices, following: Indices, size: tuple[int, int]
 ) -> npt.NDArray[np.uint8]:
-    path = manifest.file(row, "flow")
     if not len(now):
         return np.zeros((0, 2, *size), np.uint8)
-    if not is_store(path):
-        _check_pairs(manifest, row, following == now + 1, (now, following), "1 frame")
+    path = stored.path
+    if not _is_store(path):
+        _check_pairs(stored, following == now + 1, (now, following), "1 frame")
         return _array(path, now, size) if path.suffix == ".npy" else read_flow_images(path, now, size)
     store = open_store(path)
     step, rate = store.layout.step, store.layout.rate
-    frames = grid(manifest.video(row), rate)
-    place = np.searchsorted(frames, now)
+    frames = grid(manifest.video(stored.row), rate)
+    place = np.minimum(np.searchsorted(frames, now), len(frames) - 1)
     there = frames[np.minimum(place + step, len(frames) - 1)] == following
     over = f"{step} frame{'s' * (step > 1)}" + (f" at {rate:g} frames per second" if rate else "")
-    _check_pairs(manifest, row, there & (frames[place] == now), (now, following), over)
-    return resize_codes(store.read(stored_numbers(manifest, row, "flow", place)), size)
+    _check_pairs(stored, there & (frames[place] == now), (now, following), over)
+    return resize_codes(store.read(stored.numbers(place)), size)
 
 
 def _array(path: Path, now: Indices, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -84,14 +86,17 @@ def _array(path: Path, now: Indices, size: tuple[int, int]) -> npt.NDArray[np.ui
     return resize_codes(fields, size)
 
 
-def _check_pairs(
-    manifest: Manifest, row: int, there: npt.NDArray[np.bool_], pairs: tuple[Indices, Indices], over: str
-) -> None:
+def _check_pairs(stored: Pointer, there: npt.NDArray[np.bool_], pairs: tuple[Indices, Indices], over: str) -> None:
     if there.all():
         return
     first = int(np.flatnonzero(~there)[0])
     raise DataError(
-        f"row {row} ({cell(manifest, row, 'path')}): the flow from frame {pairs[0][first]} to {pairs[1][first]} is "
-        f"wanted, but what {manifest.file(row, 'flow')} holds leads over {over}: choose stride and rate alike, compute "
-        "it with kinema flow --stride and --rate, or remove the column 'flow' to have it computed while training"
+        f"row {stored.row}: the flow from frame {pairs[0][first]} to {pairs[1][first]} is wanted, but what "
+        f"{stored.path} holds leads over {over}: choose stride and rate alike, compute it with kinema flow --stride "
+        "and --rate, or remove the column 'flow' to have it computed while training"
     )
+
+
+@lru_cache(4096)
+def _is_store(path: Path) -> bool:
+    return is_store(path)

@@ -54,6 +54,8 @@ class Manifest:
         if not table.num_rows:
             raise DataError(f"the manifest in {root} has no rows")
         self.table = table.combine_chunks()
+        # Looking a column up by its name takes longer than reading a frame from memory.
+        self._columns = {name: self.table.column(name) for name in self.table.column_names}
         self.root = Path(root)
         self.set_aside = tuple((str(path), str(reason)) for path, reason in set_aside)
         self._probed: dict[str, dict[str, Any]] = {}
@@ -119,7 +121,7 @@ class Manifest:
 
     def row(self, i: int) -> dict[str, Any]:
         """One row as a dictionary; empty cells are None."""
-        return {name: self.table.column(name)[i].as_py() for name in self.table.column_names}
+        return {name: values[i].as_py() for name, values in self._columns.items()}
 
     def path(self, i: int) -> Path:
         """The video file of row `i`."""
@@ -219,7 +221,8 @@ class Manifest:
         return digest.hexdigest()
 
     def _cell(self, i: int, column: str) -> Any:
-        return self.table.column(column)[i].as_py() if column in self.table.column_names else None
+        values = self._columns.get(column)
+        return None if values is None else values[i].as_py()
 
     def _open(self, i: int, key: str) -> VideoInfo:
         columns = self._probed.get(key) or self.row(i)

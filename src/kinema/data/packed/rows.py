@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -43,30 +46,81 @@ def read_row(
         VideoError: a frame cannot be read.
         DataError: the store does not hold these frames, or only smaller ones.
     """
-    if cell(manifest, row, "packed") is None:
+    found = pointer(manifest, row, "packed")
+    if found is None:
         return read_frames(manifest.video(row), indices, size)
-    addresses = stored_numbers(manifest, row, "packed", np.asarray(indices, np.int64))
-    store = open_store(manifest.file(row, "packed"))
-    return fit_frames(store.read(addresses).transpose(0, 2, 3, 1), size, store, warn=not thumbnail)
+    store = open_store(found.path)
+    pictures = store.read(found.numbers(np.asarray(indices, np.int64)))
+    return fit_frames(pictures.transpose(0, 2, 3, 1), size, store, warn=not thumbnail)
 
 
-def stored_numbers(manifest: Manifest, row: int, column: str, wanted: Indices) -> Indices:
-    """Where in a store the pictures `wanted` of a row's video lie.
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """Where the pictures of a row are stored.
 
-    Raises:
-        DataError: the store holds only other parts of that video.
+    Attributes:
+        path: the store, or another folder that the column names.
+        row: number of the row.
+        first, stop: pictures of its video that the store holds.
+        at: number of the first one in the store.
     """
-    first, stop, at = (int(cell(manifest, row, f"{column}_{name}")) for name in ("first", "stop", "at"))
-    if len(wanted) and not (first <= wanted.min() and wanted.max() < stop):
-        raise DataError(
-            f"row {row} ({cell(manifest, row, 'path')}): pictures {wanted.min()} to {wanted.max()} are wanted, but the "
-            f"store {manifest.file(row, column)} holds {first} to {stop - 1}: pack the whole file, without the columns "
-            "start and end"
-        )
-    return wanted - first + at
+
+    path: Path
+    row: int
+    first: int
+    stop: int
+    at: int
+
+    def numbers(self, wanted: Indices) -> Indices:
+        """Where in the store the pictures `wanted` of the video lie.
+
+        Raises:
+            DataError: the store holds only other parts of that video.
+        """
+        if len(wanted) and not (self.first <= wanted.min() and wanted.max() < self.stop):
+            raise DataError(
+                f"row {self.row}: pictures {wanted.min()} to {wanted.max()} of its video are wanted, but the store "
+                f"{self.path} holds {self.first} to {self.stop - 1}: store the whole file, without the columns start "
+                "and end"
+            )
+        return wanted + (self.at - self.first)
 
 
-def cell(manifest: Manifest, row: int, column: str) -> Any:
-    """One cell; None where it is empty or the column is missing."""
+def pointer(manifest: Manifest, row: int, column: str) -> Pointer | None:
+    """Where the pictures are that `column` points to; None where the row has none."""
+    columns = _columns(manifest, column)
+    code = -1 if columns is None else int(columns.codes[row])
+    if columns is None or code < 0:
+        return None
+    return Pointer(columns.paths[code], row, *columns.places[row].tolist())
+
+
+class _Columns(NamedTuple):
+    """The columns of all rows as arrays: looking a cell up in a table takes as long as copying a frame."""
+
+    paths: list[Path]
+    codes: npt.NDArray[np.int32]
+    places: Indices
+
+
+_known: WeakKeyDictionary[Manifest, dict[str, _Columns | None]] = WeakKeyDictionary()
+
+
+def _columns(manifest: Manifest, column: str) -> _Columns | None:
+    known = _known.setdefault(manifest, {})
+    if column not in known:
+        known[column] = _look_up(manifest, column)
+    return known[column]
+
+
+def _look_up(manifest: Manifest, column: str) -> _Columns | None:
     table = manifest.table
-    return table.column(column)[row].as_py() if column in table.column_names else None
+    if column not in table.column_names:
+        return None
+    coded = table.column(column).combine_chunks().dictionary_encode()
+    codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    places = np.zeros((len(manifest), 3), np.int64)
+    for k, part in enumerate(("first", "stop", "at")):
+        if f"{column}_{part}" in table.column_names:
+            places[:, k] = table.column(f"{column}_{part}").fill_null(0).to_numpy()
+    return _Columns([manifest.root / name for name in coded.dictionary.to_pylist()], codes, places)
