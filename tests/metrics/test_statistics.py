@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from kinema.metrics import paired_bootstrap, sign_flip_test, wilson_interval
+from kinema.metrics import holm, paired_bootstrap, sign_flip_test, wilson_interval
 
 
 def test_sign_flip_of_hand_cases():
@@ -66,3 +66,9 @@ def test_wilson_interval_of_a_known_case():
     # 8 of 10 at 95 %: 0.4902 to 0.9433.
     assert wilson_interval(8, 10) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-4)
     assert wilson_interval(0, 5).low == 0.0
+
+
+def test_holm_raises_each_p_by_the_tests_that_are_left_and_keeps_their_order():
+    # Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1; a larger p is never below a smaller one.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0] and holm([0.2]) == [0.2] and holm([]) == []

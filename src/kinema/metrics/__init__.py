@@ -17,7 +17,7 @@ from kinema.metrics.classification import (
 from kinema.metrics.representation import effective_rank, feature_std
 from kinema.metrics.retrieval import Neighbours, cosine_match_ranks, hit_at_k, match_ranks, nearest_neighbours
 from kinema.metrics.similarity import pair_features, pair_measures
-from kinema.metrics.statistics import Interval, paired_bootstrap, sign_flip_test, wilson_interval
+from kinema.metrics.statistics import Interval, holm, paired_bootstrap, sign_flip_test, wilson_interval
 
 __all__ = [
     "Interval",
@@ -27,6 +27,7 @@ __all__ = [
     "effective_rank",
     "feature_std",
     "hit_at_k",
+    "holm",
     "knn_scores",
     "match_ranks",
     "mean_logits",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -77,6 +78,17 @@ def sign_flip_test(
         signs = generator.integers(0, 2, (min(_BLOCK, draws - start), len(values))) * 2.0 - 1.0
         extreme += int((np.abs(signs @ values) >= bound).sum())
     return (1 + extreme) / (1 + draws)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction (1979): p values of several tests, raised so that comparing each with 0.05 errs in one out of
+    twenty families of tests, not in one out of twenty tests.
+    """
+    raised, least = list(p_values), 0.0
+    for rank, position in enumerate(np.argsort(np.asarray(p_values), kind="stable")):
+        least = max(least, min(1.0, (len(raised) - rank) * p_values[position]))
+        raised[position] = least
+    return raised
 
 
 def _all_signed_sums(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
