@@ -27,16 +27,31 @@ def numbers_in(frames):
     return (bits @ (1 << np.arange(BITS))).tolist()
 
 
-def write_numbered(path, frames=40, codec="libx264", *, gop=12, b_frames=0, stamps=None, rate=25, options=None, **more):
+def write_numbered(
+    path,
+    frames=40,
+    codec="libx264",
+    *,
+    gop=12,
+    b_frames=0,
+    stamps=None,
+    rate=25,
+    options=None,
+    pixels="yuv420p",
+    aspect=None,
+    **more,
+):
     """Write numbered frames; `stamps` in 1/1000 s, else regular at `rate`. Further arguments go to `av.open`."""
     with av.open(str(path), "w", **more) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
         stream.gop_size, stream.max_b_frames = gop, b_frames
         if stamps is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24").reformat(format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24").reformat(format=pixels)
             if stamps is not None:
                 frame.pts, frame.time_base = int(stamps[number]), Fraction(1, 1000)
             container.mux(stream.encode(frame))
