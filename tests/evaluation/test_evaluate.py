@@ -8,7 +8,7 @@ import torch
 
 from kinema.data.manifest import Manifest
 from kinema.errors import DataError, RecipeError
-from kinema.evaluation import EvaluationSettings, Extraction, Results, Supervised, as_markdown, evaluate
+from kinema.evaluation import EvaluationSettings, Extraction, Results, as_markdown, evaluate
 from kinema.evaluation.logistic import GRID
 from kinema.evaluation.pixels import PIXEL_ARMS
 from kinema.metrics import topk_accuracy
@@ -110,7 +110,8 @@ def test_two_runs_give_identical_files(colours, tmp_path):
 def test_encoders_keep_their_weights_buffers_and_have_no_gradients(colours):
     net = untrained_net().train()
     before = copy.deepcopy(net.state_dict())
-    evaluate({"untrained": net}, colours, replace(FOLDS, protocols=("linear", "linear-sgd"), folds=None, pixels=False))
+    settings = replace(FOLDS, protocols=("linear", "linear:severe"), folds=None, pixels=False)
+    evaluate({"untrained": net}, colours, settings)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
 
@@ -118,22 +119,27 @@ def test_encoders_keep_their_weights_buffers_and_have_no_gradients(colours):
 def test_baselines_are_made_of_the_untrained_network(colours):
     net = untrained_net()
     settings = EvaluationSettings(
-        protocols=("linear", "retrieval:vcop_clip"), group="scene", supervised=Supervised(2, batch=3), pixels=False
+        protocols=("linear", "retrieval:vcop_clip", "finetune:quick"),
+        group="scene",
+        options={"finetune": {"epochs": 2, "batch": 3, "views": "single_center"}},
+        pixels=False,
     )
-    found = evaluate({"trained": MeanColour(), "untrained": net}, colours, settings)
+    found = evaluate({"trained": untrained_net(1), "untrained": net}, colours, settings)
     assert list(dict.fromkeys(row.arm for row in found.rows)) == [
         "trained",
         "untrained",
         "untrained-calibrated",
         "scratch",
     ]
-    assert {row.protocol for row in found.find(arm="scratch")} == {"supervised"}
+    assert {row.protocol for row in found.find(arm="scratch")} == {"finetune:quick"}
+    assert not found.find(arm="untrained-calibrated", protocol="finetune:quick")
     assert {(c.against, c.protocol, c.against_protocol) for c in found.comparisons} == {
         ("untrained", "linear", ""),
         ("untrained", "retrieval:vcop_clip", ""),
         ("untrained-calibrated", "linear", ""),
         ("untrained-calibrated", "retrieval:vcop_clip", ""),
-        ("scratch", "linear", "supervised"),
+        ("scratch", "linear", "finetune:quick"),
+        ("scratch", "finetune:quick", ""),
     }
     assert {c.verdict for c in found.comparisons} == {"too few groups"}
     assert {row.exposure for row in found.find(arm="untrained-calibrated")} == {"none"}
@@ -186,8 +192,9 @@ def test_nothing_readable_is_an_error(tmp_path):
         ({"scratch": MeanColour()}, {}, "name of a baseline"),
         ({"a": MeanColour()}, {"protocols": ("knnn",)}, "Did you mean 'knn'"),
         ({"a": MeanColour()}, {"extraction": Extraction("uniform")}, "no views called 'uniform'"),
-        ({"a": MeanColour()}, {"supervised": Supervised(1), "folds": None}, "arm 'untrained'"),
-        ({"untrained": MeanColour()}, {"supervised": Supervised(1)}, "7 folds"),
+        ({"a": MeanColour()}, {"protocols": ("finetune:vcpo",)}, "Did you mean 'finetune:vcop'"),
+        ({"a": MeanColour()}, {"protocols": ("finetune",)}, "7 folds"),
+        ({"a": MeanColour()}, {"protocols": ("finetune",), "options": {"finetune": {"epoch": 1}}}, "'epochs'"),
         ({"a": Brightness()}, {"protocols": ("retrieval:vcop",)}, "is no map"),
     ],
 )

@@ -5,28 +5,34 @@
 
 from kinema.evaluation.evaluate import evaluate
 from kinema.evaluation.extract import Extraction, FeatureTable, extract
+from kinema.evaluation.finetune import finetune
+from kinema.evaluation.finetune_presets import FINETUNE_PRESETS, FineTune
 from kinema.evaluation.protocols import PROTOCOLS, protocol
 from kinema.evaluation.rows import Comparison, ResultRow, Results
-from kinema.evaluation.settings import EvaluationSettings
-from kinema.evaluation.supervised import Supervised
+from kinema.evaluation.settings import EvaluationSettings, with_overrides
+from kinema.evaluation.subsets import Subset
 from kinema.evaluation.tables import as_markdown, as_rich
 from kinema.evaluation.views import PRESETS, clip_indices, view_preset
 
 __all__ = [
+    "FINETUNE_PRESETS",
     "PRESETS",
     "PROTOCOLS",
     "Comparison",
     "EvaluationSettings",
     "Extraction",
     "FeatureTable",
+    "FineTune",
     "ResultRow",
     "Results",
-    "Supervised",
+    "Subset",
     "as_markdown",
     "as_rich",
     "clip_indices",
     "evaluate",
     "extract",
+    "finetune",
     "protocol",
     "view_preset",
+    "with_overrides",
 ]

@@ -1,6 +1,6 @@
 """What a trained encoder must be compared with: its own network, untrained, in the two forms that cost nothing.
 
-The pixel references are in `pixels`, training with labels from scratch in `supervised`.
+The pixel references are in `pixels`, training with labels from scratch in `finetune`.
 """
 
 from __future__ import annotations

@@ -16,11 +16,11 @@ from kinema.metrics import paired_bootstrap, sign_flip_test
 # With fewer groups no outcome of the sign-flip test can reach p = 0.05: 2 / 2^5 = 0.0625.
 FEWEST_GROUPS = 6
 
-Hits = Mapping[int, npt.NDArray[np.float64]]
+Hits = Mapping[tuple[int, int], npt.NDArray[np.float64]]
 
 
 class Judged(NamedTuple):
-    """One arm under one protocol: by seed, `hits` [test videos] of the headline metric in percent."""
+    """One arm under one protocol: by seed and training subset, `hits` [test videos] of the headline in percent."""
 
     arm: str
     protocol: str

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from kinema.data.manifest import Manifest
-from kinema.errors import RecipeError
-from kinema.evaluation.arms import SCRATCH, UNTRAINED, Arm, Encoders, all_arms, feature_tables
-from kinema.evaluation.extract import Extraction, FeatureTable, Progress
-from kinema.evaluation.measure import Measured, run_protocol
-from kinema.evaluation.protocols import protocol
-from kinema.evaluation.recorder import PIXEL_PROTOCOL, SUPERVISED, Recorder
+from kinema.evaluation.arms import Encoders, all_arms, feature_tables
+from kinema.evaluation.extract import Progress
+from kinema.evaluation.judging import Wanted, judge_all
+from kinema.evaluation.recorder import Recorder
 from kinema.evaluation.rows import Results, plain
 from kinema.evaluation.settings import EvaluationSettings
 from kinema.evaluation.splits import labelled, make_split
-from kinema.evaluation.supervised import supervised_scores
-from kinema.evaluation.tasks import Protocol
+from kinema.evaluation.subsets import subset_split
 from kinema.training.checkpoint import versions
 
 
@@ -44,7 +40,7 @@ def evaluate(
         RecipeError: an unknown protocol or view preset, or a baseline that cannot be had.
     """
     settings = settings or EvaluationSettings()
-    protocols = [protocol(name) for name in dict.fromkeys(settings.protocols)]
+    wanted = Wanted(settings)
     usable = labelled(manifest, label=settings.label, folds=settings.folds)
     split = make_split(
         usable,
@@ -54,54 +50,23 @@ def evaluate(
         within=settings.within,
         seed=settings.seed,
     )
+    wanted.refuse_folds(split)
     arms = all_arms(encoders, usable, split, settings)
-    tables = feature_tables(arms, usable, _with_taps(settings.extraction, protocols), progress)
+    tables = feature_tables(arms, usable, wanted.extraction, progress)
     kept = next(iter(tables.values())).rows
     counts = {"skipped": len(usable) - len(kept), "not used": len(manifest) - len(usable)}
+    counts["set aside by the scan"] = len(manifest.set_aside)
     card = counts | {"seed": settings.seed, "versions": versions()}
     recorder = Recorder(usable.select(kept), split.restrict(kept), pretraining or {}, card)
     # The first arm's features show, beside the numbers, which videos it takes for similar.
     recorder.predictions["features"] = tables[arms[0].key].pooled.mean(1)[recorder.tested]
-    for arm in arms:
-        _judge(recorder, arm, tables.pop(arm.key), protocols, settings)
-    _train_from_scratch(recorder, arms, settings)
+    whole = recorder.split
+    for draw in range(settings.subset.draws):
+        if not settings.subset.is_whole:
+            recorder.use(subset_split(whole, settings.subset, draw), draw, settings.subset.description)
+        judge_all(recorder, arms, tables, wanted, settings)
     about = {"manifest": manifest.digest(), "root": str(manifest.root.resolve()), "settings": _what_counts(settings)}
     return recorder.results(card | about)
-
-
-def _judge(
-    recorder: Recorder, arm: Arm, table: FeatureTable, protocols: Sequence[Protocol], settings: EvaluationSettings
-) -> None:
-    views = settings.extraction.views if arm.encoder is not None else "all frames, 20 x 20, grey"
-    if arm.encoder is None and not all(found.retrieves for found in protocols):
-        protocols = list({found.name: found for found in (*protocols, protocol(PIXEL_PROTOCOL))}.values())
-    for found in protocols:
-        measured = run_protocol(found, table, recorder.split, settings.seed, device=settings.extraction.device)
-        card = found.card | {"views": views, "feature dim": table.feature(found.tap).shape[2]}
-        recorder.record(arm, found.name, measured, card, retrieves=found.retrieves)
-
-
-def _train_from_scratch(recorder: Recorder, arms: Sequence[Arm], settings: EvaluationSettings) -> None:
-    how, reading = settings.supervised, settings.extraction
-    untrained = [arm for arm in arms if arm.name == UNTRAINED]
-    if how.epochs and not untrained:
-        raise RecipeError("training from scratch starts from the arm 'untrained', which was not given")
-    for arm in untrained if how.epochs else ():
-        assert arm.encoder is not None
-        scores = supervised_scores(arm.encoder, recorder.manifest, recorder.split, how, reading, seed=arm.seed)
-        card: dict[str, Any] = {
-            "views": reading.views,
-            "aggregation": "mean_softmax",
-            "training": plain(how),
-        }
-        card |= {"feature dim": arm.encoder.feature_dim}
-        recorder.record(arm._replace(name=SCRATCH), SUPERVISED, Measured(scores, ({},)), card, retrieves=False)
-
-
-def _with_taps(extraction: Extraction, protocols: Sequence[Protocol]) -> Extraction:
-    wanted = [(found.tap, *found.taps) for found in protocols]
-    taps = dict.fromkeys(name for names in wanted for name in names if name is not None)
-    return replace(extraction, taps=tuple(taps), every_view=any(found.every_view for found in protocols))
 
 
 def _what_counts(settings: EvaluationSettings) -> dict[str, Any]:

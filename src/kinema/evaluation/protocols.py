@@ -2,23 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from kinema.errors import RecipeError, suggest
+from kinema.evaluation.attending import AttentivePreset
+from kinema.evaluation.episodes import Episodes, parse_episodes
+from kinema.evaluation.finetune_presets import FINETUNE_PRESETS, FROZEN_PRESETS, FineTune
+from kinema.evaluation.linear_sgd import LINEAR_PRESETS
 from kinema.evaluation.neighbours import KNN
-from kinema.evaluation.probes import LINEAR
+from kinema.evaluation.overrides import overridden
+from kinema.evaluation.probes import LINEAR, linear_protocol
 from kinema.evaluation.retrieving import RETRIEVAL
 from kinema.evaluation.tasks import Protocol
 
+Options = Mapping[str, Mapping[str, Any]]
+SECTIONS = ("finetune", "linear", "attentive")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A protocol that trains on clips with labels: a network, or a head on a frozen one."""
+
+    name: str
+    preset: FineTune
+
+
+@dataclass(frozen=True)
+class Attending:
+    """A protocol that trains an attentive probe on stored tokens."""
+
+    name: str
+    preset: AttentivePreset
+
+
+@dataclass(frozen=True)
+class EpisodeProtocol:
+    """A protocol whose number is a mean over episodes drawn from the test videos."""
+
+    name: str
+    episodes: Episodes
+
+
+AnyProtocol = Protocol | Training | Attending | EpisodeProtocol
 PROTOCOLS = {found.name: found for found in (*KNN, *LINEAR, *RETRIEVAL)}
-_SHORT = {"linear-sgd": "linear-sgd:coclr_features", "retrieval": "retrieval:benchmark"}
+TRAININGS: dict[str, Training | Attending] = {
+    **{f"finetune:{name}": Training(f"finetune:{name}", preset) for name, preset in FINETUNE_PRESETS.items()},
+    **{f"linear:{name}": Training(f"linear:{name}", preset) for name, preset in FROZEN_PRESETS.items()},
+    "attentive": Attending("attentive", AttentivePreset()),
+    "attentive:across": Attending("attentive:across", AttentivePreset(across=True)),
+}
+_SHORT = {"retrieval": "retrieval:benchmark", "finetune": "finetune:quick", "linear:logreg": "linear"}
 
 
-def protocol(name: str) -> Protocol:
-    """The protocol called `name`; "linear-sgd" and "retrieval" are short for their first preset.
+def protocol(name: str, options: Options | None = None) -> AnyProtocol:
+    """The protocol called `name`; "retrieval" and "finetune" are short for a preset, "episodes:NxK" is made to measure.
+
+    Args:
+        name: as in result rows.
+        options: by section ("finetune", "linear", "attentive"), fields of the preset that are changed.
 
     Raises:
-        RecipeError: there is none.
+        RecipeError: there is none, or it has no such field.
     """
+    options = options or {}
     full = _SHORT.get(name, name)
+    episodes = parse_episodes(full)
+    if episodes is not None:
+        return EpisodeProtocol(f"episodes:{episodes.ways}x{episodes.shots}", episodes)
+    section, _, preset = full.partition(":")
+    if section == "linear" and preset in LINEAR_PRESETS and options.get("linear"):
+        return linear_protocol(preset, overridden(LINEAR_PRESETS[preset], options["linear"], "linear"))
+    found = TRAININGS.get(full)
+    if isinstance(found, Training):
+        return Training(full, overridden(found.preset, options.get(section, {}), section))
+    if isinstance(found, Attending):
+        return Attending(full, overridden(found.preset, options.get(section, {}), section))
     if full not in PROTOCOLS:
-        raise RecipeError(f"there is no protocol called '{name}'.{suggest(name, [*PROTOCOLS, *_SHORT])}")
+        raise RecipeError(
+            f"there is no protocol called '{name}'.{suggest(name, [*PROTOCOLS, *TRAININGS, *_SHORT, 'episodes'])}"
+        )
     return PROTOCOLS[full]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,13 @@ import numpy.typing as npt
 from kinema.data.manifest import Manifest
 from kinema.evaluation.arms import CALIBRATED, SCRATCH, UNTRAINED, Arm
 from kinema.evaluation.compare import Judged, compare, compare_with_references
+from kinema.evaluation.episodes import Accuracy
 from kinema.evaluation.exposure import Exposure, exposure
 from kinema.evaluation.measure import Measured, Metric, group_means, interval, metrics
 from kinema.evaluation.pixels import PIXEL_ARMS
 from kinema.evaluation.rows import Comparison, ResultRow, Results, plain
 from kinema.evaluation.splits import Split
 
-SUPERVISED = "supervised"
 PIXEL_PROTOCOL = "linear"
 
 
@@ -37,16 +38,22 @@ class Recorder:
         self.manifest, self.split, self.pretraining = manifest, split, pretraining
         self.tested = np.sort(split.test)
         self.groups, self.member = np.unique(np.array(split.groups)[self.tested], return_inverse=True)
-        self.card = card | {
-            "split": split.description,
-            "folds": len(split.folds),
-            "classes": len(split.classes),
-            "groups": len(self.groups),
-        }
+        facts = {"folds": len(split.folds), "classes": len(split.classes), "groups": len(self.groups)}
+        self.card = card | {"split": split.description} | facts
+        self.draw = 0
+        self.subsets: list[dict[str, Any]] = []
         self.rows: list[ResultRow] = []
         self.predictions: dict[str, npt.NDArray[np.generic]] = {}
         self._judged: dict[tuple[str, str], Judged] = {}
         self._exposures: dict[str, Exposure] = {}
+
+    def use(self, split: Split, draw: int, subset: str) -> None:
+        """Go on with other training rows for the same test rows, and keep the list of them."""
+        self.split, self.draw = split, draw
+        self.card |= {"split": split.description, "training subset": subset, "draw": draw}
+        names = self._names()
+        chosen = {fold.name: [names[row] for row in fold.train] for fold in split.folds}
+        self.subsets.append({"draw": draw, "subset": subset, "training videos": chosen})
 
     def record(self, arm: Arm, protocol: str, measured: Measured, card: dict[str, Any], *, retrieves: bool) -> None:
         """Rows, headline and predictions of one arm under one protocol; `card` holds what is special to them."""
@@ -55,15 +62,23 @@ class Recorder:
         found = metrics(measured.scores, labels, retrieves=retrieves, gallery=gallery)
         seen = self._exposure(arm)
         card = self.card | card | _merged(measured.choices)
-        card |= {"overlap": seen.overlap, "overlap compared by": seen.compared}
+        card |= {"overlap": seen.overlap, "near-identical": seen.near, "overlap compared by": seen.compared}
         if arm.encoder is not None:
             card["input"] = plain(arm.encoder.input)
         self.rows += [self._row(arm, protocol, metric, seen, card) for metric in found]
         before = self._judged.get((arm.name, protocol))
-        hits = {**(before.hits if before else {}), arm.seed: found[0].hits}
+        hits = {**(before.hits if before else {}), (arm.seed, self.draw): found[0].hits}
         self._judged[arm.name, protocol] = Judged(arm.name, protocol, found[0].name, hits)
         scores = (measured.scores.video or measured.scores.clip)[""]
-        self.predictions[f"{arm.name}/{protocol}/{arm.seed}"] = scores.astype(np.int64 if retrieves else np.float32)
+        name = f"{arm.name}/{protocol}/{arm.seed}" + (f"/{self.draw}" if self.draw else "")
+        self.predictions[name] = scores.astype(np.int64 if retrieves else np.float32)
+
+    def record_episodes(self, arm: Arm, protocol: str, accuracy: Accuracy, card: dict[str, Any]) -> None:
+        """One row whose value is a mean over episodes, without groups."""
+        seen = self._exposure(arm)
+        card = self.card | card | {"interval": list(accuracy.interval), "overlap": seen.overlap}
+        row = self._row(arm, protocol, Metric("top1", "video", np.zeros(len(self.tested))), seen, card)
+        self.rows.append(replace(row, value=accuracy.mean, card=card, per_group={}, n_train=0))
 
     def results(self, info: dict[str, Any]) -> Results:
         """Everything collected, with the comparisons."""
@@ -75,6 +90,8 @@ class Recorder:
             "groups": self.groups[self.member],
         }
         info = info | {"largest class": 100.0 * float(np.bincount(labels).max() / len(labels))}
+        if self.subsets:
+            info = info | {"training subsets": self.subsets}
         return Results(tuple(self.rows), tuple(self._comparisons()), info, common | self.predictions)
 
     def _row(self, arm: Arm, protocol: str, metric: Metric, seen: Exposure, card: dict[str, Any]) -> ResultRow:
@@ -123,7 +140,10 @@ class Recorder:
         for name in names:
             kind = protocol
             if not protocol.startswith("retrieval"):
-                kind = {SCRATCH: SUPERVISED, **dict.fromkeys(PIXEL_ARMS, PIXEL_PROTOCOL)}.get(name, protocol)
+                kind = PIXEL_PROTOCOL if name in PIXEL_ARMS else protocol
+                if name == SCRATCH and (name, kind) not in self._judged:
+                    # Under protocols that do not fine-tune, what the labels alone give is the first that does.
+                    kind = next(other for arm, other in self._judged if arm == SCRATCH)
             found += [self._judged[name, kind]] if (name, kind) in self._judged else []
         return found
 

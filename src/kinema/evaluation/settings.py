@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
+from kinema.errors import RecipeError, suggest
 from kinema.evaluation.extract import Extraction
-from kinema.evaluation.supervised import Supervised
+from kinema.evaluation.overrides import overridden
+from kinema.evaluation.protocols import SECTIONS, Options
+from kinema.evaluation.subsets import Subset
+from kinema.training.recipe import override_pairs
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,9 @@ class EvaluationSettings:
         within: with `folds`: column whose values are never mixed.
         pixels: add the three pixel references.
         calibrated: add the untrained network with BatchNorm statistics from training clips.
-        supervised: add the untrained network trained with labels, where its `epochs` > 0 (single splits only).
+        scratch: under protocols "finetune:…", train the untrained network as well.
+        subset: how few of the training videos are used.
+        options: by section ("finetune", "linear", "attentive"), fields of the protocols' presets that are changed.
         seed: key of drawn folds, held-out parts, orders and initial heads.
         extraction: views, batch, device, workers, cache, skip_broken.
     """
@@ -32,6 +40,30 @@ class EvaluationSettings:
     within: str | None = None
     pixels: bool = True
     calibrated: bool = True
-    supervised: Supervised = field(default_factory=Supervised)
+    scratch: bool = True
+    subset: Subset = field(default_factory=Subset)
+    options: Options = field(default_factory=dict)
     seed: int = 0
     extraction: Extraction = field(default_factory=Extraction)
+
+
+def with_overrides(settings: EvaluationSettings, overrides: Iterable[str] | Mapping[str, Any]) -> EvaluationSettings:
+    """The settings changed by "shots=10", "finetune.epochs=3", "linear.lrs=[0.1,1]" …
+
+    Raises:
+        RecipeError: an unknown name, or a value of the wrong type. Names of a preset are checked when it is used.
+    """
+    options = {section: dict(settings.options.get(section, {})) for section in SECTIONS}
+    subset: dict[str, Any] = {}
+    known = [found.name for found in fields(Subset)]
+    for key, value in override_pairs(overrides):
+        section, dot, name = key.partition(".")
+        if dot and section in SECTIONS:
+            options[section][name] = value
+        elif key in known:
+            subset[key] = value
+        else:
+            offered = [*known, *(f"{section}.…" for section in SECTIONS)]
+            raise RecipeError(f"an evaluation has no option '{key}'.{suggest(key, offered)}")
+    kept = {section: changes for section, changes in options.items() if changes}
+    return replace(settings, options=kept, subset=overridden(settings.subset, subset, "subset"))

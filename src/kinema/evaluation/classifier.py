@@ -1,0 +1,128 @@
+"""An encoder with a new head: what is trained with labels."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from kinema.data.sample import Batch, tensor
+from kinema.evaluation.finetune_presets import FineTune
+from kinema.evaluation.reading import shown
+from kinema.methods.base import Losses, Method, ParamGroup, Phase
+from kinema.modules.encoder import Encoder, Features
+
+
+class Classifier(Method):
+    """A copy of an encoder and a head with random weights.
+
+    BatchNorm of a trained network uses the statistics of the batch and moves its running averages; that of a frozen
+    one stays as it is.
+
+    Args:
+        encoder: copied.
+        classes: number of classes.
+        preset: head, dropout, and what is trained how fast.
+    """
+
+    def __init__(self, encoder: Encoder, classes: int, preset: FineTune) -> None:
+        super().__init__()
+        self.preset, self.classes = preset, classes
+        self.encoder = copy.deepcopy(encoder).requires_grad_(not preset.frozen)
+        self.encoder.input = self.input = preset.input(encoder.input)
+        self.head = _head(encoder, classes, preset)
+        self._depths = block_depths(self.encoder)
+
+    def train(self, mode: bool = True) -> Classifier:
+        """As of any module; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.preset.frozen:
+            self.encoder.eval()
+        return self
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Normalised clips to logits [B, classes]."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.preset.frozen):
+            features: Features = self.encoder(clips)
+        logits: Tensor = self.head(features.pooled)
+        return logits
+
+    def losses(self, batch: Batch, phase: Phase) -> Losses:
+        """Cross-entropy of uint8 `clip` [B, 3, T, H, W] with `label`, class numbers [B] or shares [B, classes]."""
+        labels = tensor(batch, "label")
+        logits = self(shown(self.input, tensor(batch, "clip")))
+        loss = cross_entropy(logits, labels, label_smoothing=self.preset.smoothing)
+        return {"loss": loss, "parts": {}}
+
+    def param_group(self, name: str, parameter: nn.Parameter) -> ParamGroup:
+        """The preset's factors: below the head, of biases, and from block to block of a transformer."""
+        preset = self.preset
+        rate = preset.bias_lr if name.endswith("bias") else 1.0
+        if name.startswith("encoder."):
+            steps_down = self._depths[name.removeprefix("encoder.")] if self._depths else 0
+            rate *= preset.trunk_lr * preset.layer_decay**steps_down
+        decays = preset.decay_vectors or parameter.ndim > 1
+        return ParamGroup(rate, float(decays))
+
+
+class Logits(Encoder):
+    """A classifier as an encoder whose pooled feature is the logits, so that it is shown videos as encoders are."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.input, self.feature_dim = classifier.input, classifier.classes
+
+    def forward(self, x: Tensor, valid: Tensor | None = None, taps: object = ()) -> Features:
+        """Normalised clips to Features(pooled=[B, classes])."""
+        return Features(self.classifier(x))
+
+
+class _L2Batch(nn.Module):
+    """L2 normalisation and BatchNorm."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        scaled: Tensor = self.norm(normalize(features, dim=1))
+        return scaled
+
+
+def _head(encoder: Encoder, classes: int, preset: FineTune) -> nn.Module:
+    dim = encoder.feature_dim
+    linear = nn.Linear(dim, classes)
+    before: dict[str, nn.Module] = {
+        "linear": nn.Identity(),
+        "layer+linear": nn.LayerNorm(dim),
+        "l2+batch": _L2Batch(dim),
+    }
+    if preset.head == "layer+linear":
+        # VideoMAE's initial scale: the first steps move the network by what it holds already, not by a random head.
+        with torch.no_grad():
+            linear.weight.mul_(0.001)
+    return nn.Sequential(before[preset.head], nn.Dropout(preset.dropout), linear)
+
+
+def block_depths(encoder: nn.Module) -> dict[str, int]:
+    """For every parameter of a transformer, how many blocks' worth it lies below the head.
+
+    Blocks are the entries of the longest `nn.ModuleList`. With n of them: 0 for what comes after, n - i for block i,
+    n + 1 for what comes before (patch embedding, position table), in the order of the parameters. Empty for a network
+    without such a list, as ConvNets are.
+    """
+    lists = {name: part for name, part in encoder.named_modules() if isinstance(part, nn.ModuleList) and len(part) > 1}
+    if not lists:
+        return {}
+    prefix, blocks = max(lists.items(), key=lambda found: len(found[1]))
+    depths, inside = {}, False
+    for name, _ in encoder.named_parameters():
+        if name.startswith(f"{prefix}."):
+            inside = True
+            depths[name] = len(blocks) - int(name.removeprefix(f"{prefix}.").partition(".")[0])
+        else:
+            depths[name] = 0 if inside else len(blocks) + 1
+    return depths
