@@ -174,7 +174,7 @@ def load_recipe(
         raise RecipeError(f"{recipe} does not name a method: add the line  method: sts")
     tree["method"] = named
     keys = recipe_keys(named)
-    for key, value in _pairs(overrides):
+    for key, value in override_pairs(overrides):
         _set(tree, resolve_key(key, keys), value)
     return _typed(tree, keys)
 
@@ -236,7 +236,12 @@ def _read_recipe(method: str | None, recipe: str | Path | None) -> dict[str, Any
     return tree
 
 
-def _pairs(overrides: Iterable[str] | Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+def override_pairs(overrides: Iterable[str] | Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Key and value of each override; the value of a text is read as YAML.
+
+    Raises:
+        RecipeError: a text that is no "key=value".
+    """
     if isinstance(overrides, Mapping):
         yield from overrides.items()
         return
