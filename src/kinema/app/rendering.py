@@ -63,7 +63,10 @@ def choose_world(name: str, overrides: Sequence[str] = (), *, imu: bool = False)
         if key not in known:
             raise RecipeError(f"'{key}' is no setting of the world '{name}'.{suggest(key, known)}")
         changes[key] = _parsed(text, value, getattr(world, key))
-    return replace(world, **changes)
+    try:
+        return replace(world, **changes)
+    except TypeError as error:
+        raise RecipeError(f"{' '.join(overrides)}: a value of the wrong kind ({error})") from error
 
 
 def _parsed(text: str, value: str, default: Any) -> Any:

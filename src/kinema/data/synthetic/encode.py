@@ -70,7 +70,7 @@ def _encode_frames(container: Any, stream: Any, frames: npt.NDArray[np.uint8]) -
 
 
 def _sound_stream(container: Any) -> Any:
-    stream = container.add_stream("aac", rate=SOUND_RATE, layout="mono")
+    stream = container.add_stream("aac", rate=SOUND_RATE, layout="mono", options={"aac_coder": "fast"})
     stream.bit_rate = 64_000
     return stream
 

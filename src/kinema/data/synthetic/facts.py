@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -166,6 +167,7 @@ def _caption(seed: int, i: int, world: World, scene: Scene) -> str:
     return sentence(rng, article(body.shape), doings, scene.camera.motion)
 
 
+@cache
 def _spots(shape: str) -> npt.NDArray[np.float64]:
     """Points [N, 2] that fill an outline evenly."""
     grid = np.stack(np.meshgrid(*[np.linspace(-0.95, 0.95, 13)] * 2), -1).reshape(-1, 2)

@@ -112,7 +112,7 @@ def _wave(c: Doubles, s: Doubles) -> Pose:
 def _clap(c: Doubles, s: Doubles) -> Pose:
     """Both arms forward, hands meeting once a cycle."""
     wave = np.repeat(np.sin(2 * math.pi * c)[:, None], 2, 1)
-    return Pose(shoulder=0.9 + 0.2 * wave, elbow=0.55 + 0.45 * wave, spread=0.05 + 0.35 * wave, hand=-0.25)
+    return Pose(shoulder=0.9 + 0.2 * wave, elbow=0.55 + 0.45 * wave, spread=0.13 + 0.35 * wave, hand=-0.2)
 
 
 def _kick(c: Doubles, s: Doubles) -> Pose:
