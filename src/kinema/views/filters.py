@@ -95,8 +95,9 @@ def solarise(clips: Tensor, drawn: Tensor, threshold: float = 0.5) -> Tensor:
     """1 - x where x >= threshold, for the clips that are `drawn` (bool [B]); floating clips in [0, 1]."""
     if skips(clips) and not drawn.any():
         return clips
-    turned = (clips >= threshold) & over_clip(drawn, clips)
-    return torch.where(turned, 1 - clips, clips)
+    turned = ((clips >= threshold) & over_clip(drawn, clips)).to(clips.dtype)
+    # As torch.where, but several times faster on the CPU.
+    return torch.lerp(clips, 1 - clips, turned)
 
 
 def gamma(clips: Tensor, power: Tensor) -> Tensor:
