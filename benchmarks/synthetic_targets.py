@@ -4,7 +4,8 @@ Run `python benchmarks/synthetic_targets.py [key=value …] [--clips 1600] [--tr
 Renders the calm synthetic world, in which the class is the motion and nothing else tells it, pre-trains STS (recipe
 tiny) with each form of the targets on the training clips without labels, and probes all with the labels of the training
 clips on the remaining clips (at least 1,000 for claims of form against form). All forms get the same clips,
-epochs and seeds. Differences are paired over test clips and seeds, 95 % bootstrap.
+epochs and seeds. Differences are paired over test clips and seeds, 95 % bootstrap. `--world` takes another world of
+docs/synthetic-worlds.md, `--labels` what to probe: `--world labels --labels label speed_class direction_class`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from kinema import Manifest, load_recipe, pretrain, scan
-from kinema.app.rendering import CALM
+from kinema.app.rendering import WORLDS
 from kinema.data.synthetic import render_world
 from kinema.evaluation import EvaluationSettings, Extraction, Results, as_markdown, evaluate
 from kinema.evaluation.compare import Judged, compare
@@ -40,6 +41,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--out", type=Path, default=Path("runs/synthetic"))
+    parser.add_argument("--world", default="calm", choices=sorted(WORLDS))
+    parser.add_argument("--labels", nargs="+", default=["label"], metavar="COLUMN", help="what to probe, one by one")
     parser.add_argument("--forms", nargs="+", default=[*FORMS, "curriculum"], choices=[*FORMS, "curriculum"])
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args()
@@ -59,18 +62,19 @@ def main() -> None:
             if form == options.forms[0]:
                 untrained[seed] = run.untrained().products().encoders["video"]
     reading = Extraction(views="uniform4", workers=1, cache=options.out / "cache")
-    settings = EvaluationSettings(protocols=("knn", "linear", "retrieval"), extraction=reading)
-    results = evaluate({**arms, "untrained": untrained}, world, settings, pretraining=dict.fromkeys(arms, train))
-    results.write(options.out / "results")
-    print(as_markdown(results))
-    for protocol in ("knn", "linear"):
-        for first, second in combinations(options.forms, 2):
-            print(_against(results, protocol, first, second, options.seeds))
+    for label in options.labels:
+        settings = EvaluationSettings(protocols=("knn", "linear", "retrieval"), extraction=reading, label=label)
+        results = evaluate({**arms, "untrained": untrained}, world, settings, pretraining=dict.fromkeys(arms, train))
+        results.write(options.out / ("results" if label == "label" else f"results-{label}"))
+        print(f"## {label}\n{as_markdown(results)}")
+        for protocol in ("knn", "linear"):
+            for first, second in combinations(options.forms, 2):
+                print(_against(results, protocol, first, second, options.seeds))
 
 
 def _world(options: argparse.Namespace) -> Manifest:
     """The rendered world with the first `train` clips for training and the rest for testing."""
-    labels = render_world(options.out / "videos", clips=options.clips, seed=0, world=CALM)
+    labels = render_world(options.out / "videos", clips=options.clips, seed=0, world=WORLDS[options.world])
     manifest = scan(labels).manifest
     order = np.argsort(manifest.column("path"))
     splits = {int(row): "train" if place < options.train else "test" for place, row in enumerate(order)}
