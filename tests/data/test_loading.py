@@ -55,6 +55,12 @@ def test_batches_do_not_depend_on_the_number_of_workers(tiny_videos):
             assert_same_bits(one.batch, other.batch)
 
 
+def test_batches_that_are_prepared_elsewhere_do_not_depend_on_workers_either(tiny_videos):
+    alone, shared = (delivered(tiny_videos, workers=workers, prepare=False) for workers in (0, 1))
+    for one, other in zip(alone, shared, strict=True):
+        assert_same_bits(one.batch, other.batch)
+
+
 def test_a_sample_knows_its_number_and_a_second_use_draws_anew(tiny_videos):
     last = delivered(tiny_videos)[3].batch
     assert last["sample"].tolist() == [0, 0]

@@ -155,11 +155,24 @@ def test_clips_of_unequal_length_become_ragged(tiny_videos):
         ({"x": np.zeros((2, 3))}, {"x": np.zeros((3, 4))}, "'x' cannot be batched"),
         ({"x": np.zeros(2)}, {"x": np.zeros((2, 4))}, "'x' cannot be batched"),
         ({"x": np.zeros(2)}, {"y": np.zeros(2)}, "samples of one batch differ"),
+        ({"x": np.zeros(2, np.uint8)}, {"x": np.zeros(2, np.float16)}, "'x' cannot be batched: types .*float16.*uint8"),
     ],
 )
 def test_what_cannot_be_batched_is_named(first, second, message):
     with pytest.raises(ValueError, match=message):
         collate([first, second])
+
+
+def test_batches_in_shared_memory_are_the_same_batches(tiny_videos):
+    clips = [np.arange(24, dtype=np.uint8).reshape(2, 3, 4)[..., k:] for k in (0, 1)]
+    samples = [
+        {"a": clip[:, ::-1, :3], "b": np.array(k), "c": clip, "d": np.zeros((0, 2))} for k, clip in enumerate(clips)
+    ]
+    plain, shared = collate(samples), collate(samples, shared=True)
+    for name in ("a", "b", "d"):
+        assert torch.equal(plain[name], shared[name]) and plain[name].dtype == shared[name].dtype
+    assert shared["a"].is_shared() and shared["b"].is_shared() and not plain["a"].is_shared()
+    assert torch.equal(plain["c"].values, shared["c"].values) and plain["c"].lengths.tolist() == [4, 3]
 
 
 def test_a_file_that_changed_since_the_scan_is_said(tmp_path, tiny_videos):

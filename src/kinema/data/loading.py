@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from kinema.data.index import Index
 from kinema.data.reading import execute
@@ -76,7 +76,8 @@ class RequestReader(Dataset[Delivery]):
                 failures.append(Failure(i, error.path, error.reason))
         if not arrays:
             return Delivery(request, None, failures)
-        batch = collate(arrays)
+        # What is prepared here is not sent as it was read.
+        batch = collate(arrays, shared=not self.prepare and get_worker_info() is not None)
         if self.prepare:
             batch = self.planner.prepare(batch, request_generator(self.seed, request))
         return Delivery(request, batch, failures)

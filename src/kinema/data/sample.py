@@ -123,23 +123,30 @@ def tensor(batch: Batch, name: str) -> Tensor:
     return value
 
 
-def collate(samples: Sequence[Mapping[str, Array]]) -> Batch:
+def collate(samples: Sequence[Mapping[str, Array]], *, shared: bool = False) -> Batch:
     """Stack what is equal in shape; make Ragged what differs along one axis.
 
+    Args:
+        samples: named arrays each.
+        shared: stack into memory that other processes can map, which saves a copy when the batch is sent to one.
+
     Raises:
-        ValueError: when two samples have different names, or differ in rank or along more than one axis.
+        ValueError: when two samples have different names, or differ in type, rank or along more than one axis.
     """
     names = samples[0].keys()
     for sample in samples[1:]:
         if sample.keys() != names:
             raise ValueError(f"samples of one batch differ: {sorted(names)} and {sorted(sample.keys())}")
-    return {name: _join(name, [np.asarray(sample[name]) for sample in samples]) for name in names}
+    return {name: _join(name, [np.asarray(sample[name]) for sample in samples], shared) for name in names}
 
 
-def _join(name: str, arrays: list[Array]) -> Tensor | Ragged:
+def _join(name: str, arrays: list[Array], shared: bool) -> Tensor | Ragged:
+    types = sorted({str(array.dtype) for array in arrays})
+    if len(types) > 1:
+        raise ValueError(f"'{name}' cannot be batched: types {types} (does every row of the manifest have its column?)")
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) == 1:
-        return torch.from_numpy(np.stack(arrays))
+        return _stack_shared(arrays) if shared and arrays[0].size else torch.from_numpy(np.stack(arrays))
     differing = [axis for axis, sizes in enumerate(zip(*shapes, strict=False)) if len(set(sizes)) > 1]
     if len({len(shape) for shape in shapes}) != 1 or len(differing) != 1:
         raise ValueError(f"'{name}' cannot be batched: shapes {shapes}")
@@ -148,3 +155,12 @@ def _join(name: str, arrays: list[Array]) -> Tensor | Ragged:
         values[position][tuple(slice(size) for size in array.shape)] = array
     lengths = torch.tensor([array.shape[differing[0]] for array in arrays])
     return Ragged(torch.from_numpy(values), lengths, differing[0])
+
+
+def _stack_shared(arrays: list[Array]) -> Tensor:
+    first = arrays[0]
+    like = torch.from_numpy(np.empty(0, first.dtype))
+    storage = torch.UntypedStorage._new_shared(len(arrays) * first.nbytes)  # type: ignore[no-untyped-call]
+    joined = like.new_empty(0).set_(storage).view(len(arrays), *first.shape)
+    np.stack(arrays, out=joined.numpy())
+    return joined
