@@ -81,21 +81,22 @@ def still_there(member: Member, name: str) -> bool:
 @lru_cache(_ARCHIVES_KEPT)
 def _contents(archive: Path, size: int, modified: int) -> Contents:
     found: dict[str, Member] = {}
+    failure: Exception | None = None
     try:
         with tarfile.open(archive, "r:") as tar:
             for entry in tar:
                 if entry.isreg():
                     found[posixpath.normpath(entry.name)] = Member(archive, entry.offset_data, entry.size)
     except (tarfile.TarError, EOFError, OSError) as error:
-        return Contents(found, _damage(archive, len(found), error))
-    cut = [name for name, member in found.items() if member.offset + member.bytes > size]
-    for name in cut:
-        del found[name]
-    return Contents(found, f"cut off after {len(found)} files" if cut else "")
+        failure = error
+    whole = {name: member for name, member in found.items() if member.offset + member.bytes <= size}
+    if failure is None and len(whole) == len(found):
+        return Contents(whole, "")
+    return Contents(whole, _damage(archive, len(whole), failure))
 
 
-def _damage(archive: Path, count: int, error: Exception) -> str:
-    if count:
+def _damage(archive: Path, count: int, error: Exception | None) -> str:
+    if count or error is None:
         return f"cut off after {count} files"
     with archive.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"

@@ -99,15 +99,12 @@ def _read_kinetics(source: Source, notes: Sequence[str]) -> Listing:
 
 def _kinetics(source: Source, notes: Sequence[str]) -> _Listed:
     """A line is a stretch of a YouTube video; the official tools cut it out as ID_000010_000020.mp4."""
-    told: set[str] = set()
     for note in notes:
         for line in csv.DictReader(io.StringIO(read_text(source.open(note)))):
             video = line["youtube_id"]
             name = f"{video}_{int(float(line['time_start'])):06d}_{int(float(line['time_end'])):06d}.mp4"
-            if name not in told:
-                told.add(name)
-                part = SPLITS.get(str(line.get("split") or PurePosixPath(note).stem).lower())
-                yield name, note, {"label": line.get("label") or None, "split": part, "group": video}
+            part = SPLITS.get(str(line.get("split") or PurePosixPath(note).stem).lower())
+            yield name, note, {"label": line.get("label") or None, "split": part, "group": video}
 
 
 def _find_something(source: Source) -> list[str]:

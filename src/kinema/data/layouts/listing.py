@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -119,12 +119,12 @@ def listing(
         videos: paths by name; None finds them with the source's catalogue.
 
     Raises:
-        DataError: nothing of it is there.
+        DataError: nothing of it is there, or a video is listed both to train and to test on.
     """
     rows: list[Columns] = []
     missing: list[tuple[str, str]] = []
     counts: Counter[str] = Counter()
-    for name, note, columns in listed:
+    for name, note, columns in _once(source, listed):
         path = source.catalogue.find(name) if videos is None else videos.get(name)
         counts[str(columns.get("split") or "videos")] += 1
         if path is None:
@@ -143,6 +143,20 @@ def listing(
     if left_out:
         evidence += f"; {left_out:,} videos or folders of frames that no list names are left out"
     return finish(source, rows, evidence=evidence, missing=missing, fps=fps)
+
+
+def _once(
+    source: Source, listed: Iterable[tuple[str, str, Mapping[str, Any]]]
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Every video the first time that it is named."""
+    parts: dict[str, str | None] = {}
+    for name, note, columns in listed:
+        part = columns.get("split")
+        if name not in parts:
+            parts[name] = part
+            yield name, note, columns
+        elif parts[name] != part:
+            raise DataError(f"{source.open(note)}: {name} is listed for '{part}' here and for '{parts[name]}' before")
 
 
 def finish(

@@ -10,20 +10,21 @@ from kinema.data.layouts.listing import Columns, Layout, Listing, Source, listin
 from kinema.data.layouts.plain import SPLITS
 
 _LINE = re.compile(r"(?P<path>.+?)(?:[\s,;]+(?P<number>\d+))?[\s,;]+(?P<label>\S+)")
-_LOOKED_AT = 5  # lines by which a list is known
+_LOOKED_AT = 20  # lines by which a list is known; some of its videos may be missing
 
 
 def _find(source: Source) -> list[str]:
-    """Lists named after a part, whose first lines name videos that are there."""
+    """Lists named after a part, of whose first lines at least half name videos that are there."""
     patterns = [f"*{part}*{suffix}" for part in ("train", "val", "test") for suffix in (".txt", ".csv", ".list")]
-    return [note for note in source.notes.match(*patterns) if _names_videos(source, note)]
+    notes = [note for note in source.notes.match(*patterns) if "trainval" not in note]
+    return [note for note in notes if _names_videos(source, note)]
 
 
 def _names_videos(source: Source, note: str) -> bool:
     with source.open(note).open(encoding="utf-8-sig", errors="replace") as file:
         lines = [line.strip() for _, line in zip(range(_LOOKED_AT), file, strict=False) if line.strip()]
     found = [_columns(source, line) for line in lines]
-    return bool(found) and all(columns is not None for columns in found)
+    return bool(found) and 2 * sum(columns is not None for columns in found) >= len(found)
 
 
 def _columns(source: Source, line: str) -> tuple[str, str] | None:

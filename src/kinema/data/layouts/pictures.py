@@ -46,7 +46,8 @@ def _davis_lists(source: Source, year: int) -> list[str]:
 def _find_davis(source: Source, year: int) -> list[str]:
     if not _sequences(source, "JPEGImages", "Annotations"):
         return []
-    return _davis_lists(source, year) or (["JPEGImages", "Annotations"] if year == 2017 else [])
+    bare = year == 2017 and not _davis_lists(source, 2016)
+    return _davis_lists(source, year) or (["JPEGImages", "Annotations"] if bare else [])
 
 
 def _read_davis(source: Source, notes: Sequence[str], year: int) -> Listing:
@@ -97,7 +98,7 @@ def _find_vip(source: Source) -> list[str]:
 
 def _read_vip(source: Source, notes: Sequence[str]) -> Listing:
     paths = _sequences(source, "Images", "Annotations/Category_ids")
-    lists = source.notes.match("*train*.txt", "*val*.txt", "*test*.txt")
+    lists = [note for note in source.notes.match("*train*.txt", "*val*.txt", "*test*.txt") if "trainval" not in note]
     return _pictures(source, paths, lists, title="VIP", fps=None, columns=("Images", "Annotations/Category_ids"))
 
 
