@@ -50,6 +50,26 @@ def _pretrain(options: argparse.Namespace) -> None:
         print(f"run folder: {out}\nnext: kinema evaluate {out} --data labelled.csv · kinema report {out}")
 
 
+def add_import(commands: Commands) -> None:
+    """`kinema import`."""
+    parser = commands.add_parser(
+        "import",
+        help="make a run folder of published weights, to be evaluated",
+        usage="kinema import WEIGHTS -o RUN [--layout NAME] [key=value …]",
+        epilog="key=value changes what the network is fed: frames=32 size=224 mean=[0,0,0] … (docs/backbones.md)",
+    )
+    parser.add_argument("weights", type=Path, help=".pth, .pt, .tar, .safetensors or .npz file")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="run folder to make")
+    parser.add_argument("--layout", default="auto", help="whose keys the file has (default: recognised)")
+    parser.set_defaults(run=_import, overrides=[])
+
+
+def _import(options: argparse.Namespace) -> None:
+    from kinema.app.importing import import_to_screen
+
+    import_to_screen(options.weights, options.out, layout=options.layout, overrides=options.overrides)
+
+
 def add_methods(commands: Commands) -> None:
     """`kinema methods`."""
     parser = commands.add_parser("methods", help="list the methods, or explain one")

@@ -35,6 +35,11 @@ METHODS: dict[str, Entry] = {
 }
 """Adding a method adds its line here."""
 
+READY: dict[str, Entry] = {
+    "imported": Entry("kinema.methods.imported", "Imported", "Published weights, as they are", "")
+}
+"""Networks that come trained: run folders may hold them, training and the list of methods do not."""
+
 
 def find_method(name: str) -> type[Method]:
     """The class of a method: a registered name, or `package.module:Class` for one from outside.
@@ -44,11 +49,11 @@ def find_method(name: str) -> type[Method]:
     """
     if ":" in name:
         return _outside(name)
-    if name not in METHODS:
+    if name not in METHODS | READY:
         raise RecipeError(
             f"no method is called '{name}'.{suggest(name, METHODS)} A method of your own is named package.module:Class."
         )
-    entry = METHODS[name]
+    entry = (METHODS | READY)[name]
     cls: type[Method] = getattr(importlib.import_module(entry.module), entry.cls)
     return cls
 
