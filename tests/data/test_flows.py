@@ -15,9 +15,9 @@ from tests.data.packed.stores import SIZE, numbers, store_of
 
 @pytest.fixture(scope="module")
 def flows(tiny_videos, tmp_path_factory):
-    """Stores of flow over one and over two frames, and over one frame at half the rate."""
+    """Stores of flow over one and over two frames, over one frame at half the rate, and at half precision."""
     folder = tmp_path_factory.mktemp("flows")
-    settings = {"one": {}, "two": {"step": 2}, "slow": {"rate": 5.0}}
+    settings = {"one": {}, "two": {"step": 2}, "slow": {"rate": 5.0}, "fine": {"bits": 16}}
     return {name: store_of(tiny_videos, folder / name, "flow", **options) for name, options in settings.items()}
 
 
@@ -46,6 +46,20 @@ def test_a_store_yields_what_would_be_computed_and_coded(tiny_videos, flows, nam
         assert np.array_equal(found, execute(plan(of, coded=True), tiny_videos)["flow"])
 
 
+@pytest.mark.parametrize("format", ["raw", "intra"])
+def test_a_store_of_half_precision_yields_what_would_be_computed(tiny_videos, tmp_path, format):
+    store = store_of(tiny_videos, tmp_path / "store", "flow", format, bits=16)
+    for frames in ((4, 5, 6), (4, 4, 5)):
+        of = Frames(3, numbers(*frames), SIZE)
+        found = execute(plan(of), store)["flow"]
+        assert found.dtype == np.float16
+        assert np.array_equal(found, execute(plan(of), tiny_videos)["flow"])
+    small = stored_flow(store, 3, numbers(7, 8), (12, 16))
+    assert small.dtype == np.float16
+    whole = stored_flow(store, 3, numbers(7, 8), SIZE).astype(np.float32)
+    assert np.abs(small - whole.reshape(2, 1, 12, 2, 16, 2).mean((3, 5))).max() < 0.02
+
+
 def test_images_are_numbered_from_1_and_lead_to_the_next_frame(images):
     clip = Frames(1, numbers(4, 5, 6), (24, 32))
     found = execute(plan(clip), images)["flow"]
@@ -55,6 +69,7 @@ def test_images_are_numbered_from_1_and_lead_to_the_next_frame(images):
 
 
 def test_a_frame_that_follows_itself_has_no_motion(flows, images):
+    assert (stored_flow(flows["fine"], 0, numbers(7, 7), SIZE) == 0).all()
     for manifest in (flows["one"], images):
         found = stored_flow(manifest, 0, numbers(7, 8, 8, 8), SIZE)
         assert found.shape == (2, 3, *SIZE)

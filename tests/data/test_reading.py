@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from kinema.data.packed import rows
 from kinema.data.manifest import Manifest
+from kinema.data.packed import rows
 from kinema.data.reading import execute
 from kinema.data.sample import Column, Flow, Frames, Ragged, Sample, Times, collate, tensor
 from kinema.errors import DataError, VideoError

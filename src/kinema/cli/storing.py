@@ -83,7 +83,10 @@ def add_flow(commands: Commands) -> None:
     _add_common(parser, "flow")
     parser.add_argument("--format", choices=("raw", "intra"), default="intra", help="memory-mapped, or deflated each")
     parser.add_argument("--preset", default="dis-half", help="algorithm and effort (default: dis-half)")
-    parser.add_argument("--stride", type=parse_count, default=1, metavar="N", help="from each frame to the N-th after it")
+    parser.add_argument("--bits", type=int, choices=(8, 16), default=8, help="16: half precision, twice as large")
+    parser.add_argument(
+        "--stride", type=parse_count, default=1, metavar="N", help="from each frame to the N-th after it"
+    )
     parser.set_defaults(run=_flow)
 
 
@@ -98,6 +101,7 @@ def _flow(options: argparse.Namespace) -> None:
         stride=options.stride,
         rate=options.rate,
         format=options.format,
+        bits=options.bits,
         **_running(options),
     )
     if store is not None:
@@ -121,7 +125,9 @@ def _add_common(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("source", metavar="DATA", type=Path, help="manifest from scan, folder of videos, or a store")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the store; one that was begun goes on")
     parser.add_argument("--size", type=parse_size, default=(128, 171), metavar="HxW", help=f"of the {what} (128x171)")
-    parser.add_argument("--rate", type=parse_rate, default=None, metavar="FPS", help="sampled rate (default: each video's)")
+    parser.add_argument(
+        "--rate", type=parse_rate, default=None, metavar="FPS", help="sampled rate (default: each video's)"
+    )
     parser.add_argument("--budget", type=parse_bytes, default=None, metavar="BYTES", help="for example 20GB")
     parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
     parser.add_argument("--part", type=parse_part, default=(1, 1), metavar="K/N", help="share of one of N machines")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +18,16 @@ from kinema.data.packed import is_store, open_store
 from kinema.data.packed.planning import grid
 from kinema.data.packed.rows import Pointer, pointer
 from kinema.errors import DataError, VideoError
-from kinema.video.flow_images import read_flow_images, resize_codes
+from kinema.video.flow_images import read_flow_images, resize_fields
 
 Indices = npt.NDArray[np.int64]
+Fields = npt.NDArray[Any]
 
 _STILL = 128
 """What `encode_flow` makes of no motion."""
 
 
-def stored_flow(manifest: Manifest, row: int, frames: Indices, size: tuple[int, int]) -> npt.NDArray[np.uint8] | None:
+def stored_flow(manifest: Manifest, row: int, frames: Indices, size: tuple[int, int]) -> Fields | None:
     """Flow between consecutive `frames` of a row, from its column `flow`; None where the row has none.
 
     A frame that follows itself has no motion. Any other pair must be one that is stored: a field leads from a frame to
@@ -39,7 +41,8 @@ def stored_flow(manifest: Manifest, row: int, frames: Indices, size: tuple[int, 
         size: (height, width); stored fields of another size are scaled in their coding, values kept.
 
     Returns:
-        uint8 [2, T - 1, height, width] in the coding of `kinema.video.flow`; possibly a read-only view.
+        [2, T - 1, height, width], uint8 in the coding of `kinema.video.flow`, or float16 where the store holds that;
+        possibly a read-only view.
 
     Raises:
         DataError: a pair of frames whose flow is not stored.
@@ -51,29 +54,27 @@ def stored_flow(manifest: Manifest, row: int, frames: Indices, size: tuple[int, 
     moving = frames[1:] != frames[:-1]
     fields = _fields(manifest, stored, frames[:-1][moving], frames[1:][moving], size)
     if not moving.all():
-        still = np.full((len(moving), 2, *size), _STILL, np.uint8)
+        still = np.full((len(moving), 2, *size), _STILL if fields.dtype == np.uint8 else 0, fields.dtype)
         still[moving] = fields
         fields = still
     return fields.transpose(1, 0, 2, 3)
 
 
-def _fields(
-    manifest: Manifest, stored: Pointer, now: Indices, following: Indices, size: tuple[int, int]
-) -> npt.NDArray[np.uint8]:
-    if not len(now):
-        return np.zeros((0, 2, *size), np.uint8)
+def _fields(manifest: Manifest, stored: Pointer, now: Indices, following: Indices, size: tuple[int, int]) -> Fields:
     path = stored.path
     if not _is_store(path):
         _check_pairs(stored, following == now + 1, (now, following), "1 frame")
         return _array(path, now, size) if path.suffix == ".npy" else read_flow_images(path, now, size)
     store = open_store(path)
     step, rate = store.layout.step, store.layout.rate
+    if not len(now):
+        return np.zeros((0, 2, *size), store.layout.dtype)
     frames = grid(manifest.video(stored.row), rate)
     place = np.minimum(np.searchsorted(frames, now), len(frames) - 1)
     there = frames[np.minimum(place + step, len(frames) - 1)] == following
     over = f"{step} frame{'s' * (step > 1)}" + (f" at {rate:g} frames per second" if rate else "")
     _check_pairs(stored, there & (frames[place] == now), (now, following), over)
-    return resize_codes(store.read(stored.numbers(place)), size)
+    return resize_fields(store.read(stored.numbers(place)), size)
 
 
 def _array(path: Path, now: Indices, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -83,7 +84,7 @@ def _array(path: Path, now: Indices, size: tuple[int, int]) -> npt.NDArray[np.ui
         raise VideoError(path, f"no flow of these frames can be read: {error}") from error
     if fields.ndim != 4 or fields.shape[1] != 2 or fields.dtype != np.uint8:
         raise VideoError(path, f"must be uint8 [T - 1, 2, height, width], is {fields.dtype} {list(fields.shape)}")
-    return resize_codes(fields, size)
+    return resize_fields(fields, size)
 
 
 def _check_pairs(stored: Pointer, there: npt.NDArray[np.bool_], pairs: tuple[Indices, Indices], over: str) -> None:

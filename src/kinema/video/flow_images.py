@@ -8,6 +8,7 @@ for Video Action Recognition", CVPR 2016): ROOT/u/VIDEO/frame000001.jpg and ROOT
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,17 +58,19 @@ def read_flow_images(path: Path, frames: npt.ArrayLike, size: tuple[int, int] | 
     fields = [[_read(folder / f"frame{i + 1:06d}.jpg") for folder in folders] for i in np.asarray(frames).tolist()]
     if not fields:
         return np.zeros((0, 2, *(size or (0, 0))), np.uint8)
-    return resize_codes(np.array(fields), size)
+    return resize_fields(np.array(fields), size)
 
 
-def resize_codes(codes: Codes, size: tuple[int, int] | None) -> Codes:
-    """Scale coded flow [F, 2, H, W] to (height, width), bilinearly, values kept."""
+def resize_fields(codes: npt.NDArray[Any], size: tuple[int, int] | None) -> npt.NDArray[Any]:
+    """Scale flow [F, 2, H, W], coded or float16, to (height, width), bilinearly, values kept; same type."""
     if size is None or codes.shape[2:] == size:
         return codes
+    if codes.dtype == np.float16:  # which OpenCV does not scale
+        return resize_fields(codes.astype(np.float32), size).astype(np.float16)
     planes = [
         cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR) for plane in codes.reshape(-1, *codes.shape[2:])
     ]
-    return np.array(planes, np.uint8).reshape(-1, 2, *size)
+    return np.array(planes, codes.dtype).reshape(-1, 2, *size)
 
 
 def _read(path: Path) -> Codes:

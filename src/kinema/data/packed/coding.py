@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from kinema.data.packed.layout import Layout
 
-Picture = npt.NDArray[np.uint8]
+Picture = npt.NDArray[Any]
 
 
 def encode(picture: Picture, layout: Layout) -> bytes:
@@ -25,14 +26,14 @@ def encode(picture: Picture, layout: Layout) -> bytes:
 
 
 def decode(data: Picture, layout: Layout) -> Picture:
-    """Inverse of `encode` for format "intra": uint8 [channels, height, width].
+    """Inverse of `encode` for format "intra": [channels, height, width].
 
     Raises:
         ValueError: the bytes are damaged.
     """
     if layout.kind == "flow":
         try:
-            return np.frombuffer(zlib.decompress(data.data), np.uint8).reshape(layout.shape)
+            return np.frombuffer(zlib.decompress(data.data), layout.dtype).reshape(layout.shape)
         except zlib.error as error:
             raise ValueError(str(error)) from error
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None

@@ -3,7 +3,7 @@
 A store is a folder:
 
 * `store.json`: this layout. `plan.npz`: which pictures of which video have which numbers.
-* `00000.npy`, `00001.npy` …: format "raw", uint8 [pictures, channels, height, width], memory-mapped when read; or
+* `00000.npy`, `00001.npy` …: format "raw", [pictures, channels, height, width], memory-mapped when read; or
   `00000.bin` …: format "intra", every picture coded alone, one after the other.
 * `00000.index.npy` …: per picture the byte at which it ends (intra) and a 64-bit checksum of its stored bytes.
 * `00000.json` …: bytes, and the videos that could not be read. A data file exists only when it is whole.
@@ -15,7 +15,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from kinema.data.packed.files import replacing
 from kinema.errors import DataError
@@ -32,7 +34,7 @@ class Layout:
     """What a store holds.
 
     Attributes:
-        kind: "frames" (RGB) or "flow" (u, v in the 8-bit coding).
+        kind: "frames" (RGB) or "flow" (u, v).
         format: "raw", or "intra": frames as JPEG, flow deflated without loss.
         height, width: of every picture.
         data: digest of the manifest that it was made of.
@@ -42,6 +44,7 @@ class Layout:
         rate: sampled rate in frames per second; None: each video's own.
         quality: of JPEG, 0 to 100.
         preset: of the flow.
+        bits: 8; of flow also 16, which is half precision instead of the 8-bit coding.
     """
 
     kind: Kind
@@ -55,6 +58,7 @@ class Layout:
     rate: float | None = None
     quality: int = 95
     preset: str = ""
+    bits: Literal[8, 16] = 8
     version: int = _VERSION
 
     @property
@@ -66,7 +70,12 @@ class Layout:
     def picture_bytes(self) -> int:
         """Bytes of a picture that is not coded."""
         channels, height, width = self.shape
-        return channels * height * width
+        return channels * height * width * self.bits // 8
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of a value."""
+        return np.dtype(np.uint8 if self.bits == 8 else np.float16)
 
     @property
     def files(self) -> int:

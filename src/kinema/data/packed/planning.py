@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ class Settings:
     """What a person chooses of a store; the meanings are those of `Layout`.
 
     Attributes:
-        kind, format, size, step, rate, quality, preset: see `Layout`; `size` is (height, width).
+        kind, format, size, step, rate, quality, preset, bits: see `Layout`; `size` is (height, width).
         file_bytes: upper bound of a data file.
     """
 
@@ -41,6 +41,7 @@ class Settings:
     rate: float | None = None
     quality: int = 95
     preset: str = ""
+    bits: Literal[8, 16] = 8
     file_bytes: int = 1 << 28
 
 
@@ -177,7 +178,7 @@ def _span(manifest: Manifest, rows: list[int], settings: Settings) -> tuple[int,
 def _layout(manifest: Manifest, settings: Settings, pictures: int) -> Layout:
     height, width = settings.size
     channels = 3 if settings.kind == "frames" else 2
-    most = max(1, settings.file_bytes // (channels * height * width))
+    most = max(1, settings.file_bytes * 8 // (channels * height * width * settings.bits))
     return Layout(
         kind=settings.kind,
         format=settings.format,
@@ -190,4 +191,5 @@ def _layout(manifest: Manifest, settings: Settings, pictures: int) -> Layout:
         rate=settings.rate,
         quality=settings.quality,
         preset=settings.preset,
+        bits=settings.bits,
     )

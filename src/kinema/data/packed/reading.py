@@ -7,6 +7,7 @@ import warnings
 from collections import OrderedDict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from kinema.data.packed.layout import data_file, index_file, read_layout
 from kinema.errors import DataError, VideoError
 
 Indices = npt.NDArray[np.int64]
-Pictures = npt.NDArray[np.uint8]
+Pictures = npt.NDArray[Any]
 
 INDEX = np.dtype([("end", "<i8"), ("checksum", "<u8")])
 """One picture in an index file."""
@@ -38,7 +39,7 @@ class Store:
         self._maps: OrderedDict[int, tuple[Pictures, Indices]] = OrderedDict()
 
     def read(self, numbers: Indices) -> Pictures:
-        """Pictures by number: uint8 [len(numbers), channels, height, width].
+        """Pictures by number: [len(numbers), channels, height, width].
 
         Consecutive pictures of a raw store are a read-only view of the file.
 
@@ -51,7 +52,7 @@ class Store:
             if np.array_equal(numbers, np.arange(first, first + len(numbers))):
                 inside = first % self.layout.per_file
                 return self._map(int(files[0]))[0][inside : inside + len(numbers)]
-        out = np.empty((len(numbers), *self.layout.shape), np.uint8)
+        out = np.empty((len(numbers), *self.layout.shape), self.layout.dtype)
         for file in np.unique(files).tolist():
             slots = np.flatnonzero(files == file)
             self._fill(out, slots, file, numbers[slots] % self.layout.per_file)
@@ -87,7 +88,7 @@ class Store:
             data = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, IndexError) as error:
             raise VideoError(path, f"this file of the packed store cannot be read ({error}): pack it anew") from error
-        if data.shape != (stop - first, *self.layout.shape) or data.dtype != np.uint8:
+        if data.shape != (stop - first, *self.layout.shape) or data.dtype != self.layout.dtype:
             raise VideoError(path, f"this file of the packed store holds {data.dtype} {data.shape}: pack it anew")
         # A plain array: slices of the memmap class cost more than the copy of a picture.
         return np.asarray(data), np.zeros(0, np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +14,14 @@ from kinema.data.packed.planning import Piece, grid
 from kinema.data.packed.rows import read_row
 from kinema.video.flow import compute_flow, encode_flow
 
-Pictures = npt.NDArray[np.uint8]
+Pictures = npt.NDArray[Any]
 
 _CHUNK_BYTES = 1 << 26
 """Of decoded frames held at once. Every chunk begins with a jump to a keyframe, so it should not be small."""
 
 
 def pictures(manifest: Manifest, piece: Piece, layout: Layout) -> Iterator[Pictures]:
-    """The pictures `piece` names, uint8 [n, channels, height, width] each time, in order.
+    """The pictures `piece` names, [n, channels, height, width] each time, in order.
 
     Raises:
         VideoError: the video cannot be read.
@@ -45,8 +46,8 @@ def _fields(
     """Flow of each frame to the one `step` later; every step-th frame makes one chain of consecutive flows."""
     wanted = frames[span[0] : span[1] + layout.step]
     clip = read_row(manifest, piece.row, wanted, (layout.height, layout.width))
-    fields = np.empty((span[1] - span[0], *layout.shape), np.uint8)
+    fields = np.empty((span[1] - span[0], *layout.shape), layout.dtype)
     for start in range(min(layout.step, len(fields))):
-        flow = encode_flow(compute_flow(clip[start :: layout.step], layout.preset))
-        fields[start :: layout.step] = flow.transpose(0, 3, 1, 2)
+        flow = compute_flow(clip[start :: layout.step], layout.preset).transpose(0, 3, 1, 2)
+        fields[start :: layout.step] = encode_flow(flow) if layout.bits == 8 else flow
     return fields

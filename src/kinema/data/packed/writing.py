@@ -128,7 +128,7 @@ def _noted(notes: Path | None, name: str) -> Iterator[None]:
 def _header(out: IO[bytes], count: int, layout: Layout) -> int:
     """The head of a .npy file (raw), so that anybody can map it; returns its length."""
     if layout.format == "raw":
-        head = {"descr": "|u1", "fortran_order": False, "shape": (count, *layout.shape)}
+        head = {"descr": layout.dtype.str, "fortran_order": False, "shape": (count, *layout.shape)}
         np.lib.format.write_array_header_1_0(out, head)
     return out.tell()
 
