@@ -39,19 +39,21 @@ def write_numbered(
     options=None,
     pixels="yuv420p",
     aspect=None,
+    scale=1,
     **more,
 ):
     """Write numbered frames; `stamps` in 1/1000 s, else regular at `rate`. Further arguments go to `av.open`."""
     with av.open(str(path), "w", **more) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
+        stream.width, stream.height, stream.pix_fmt = scale * WIDTH, scale * HEIGHT, pixels
         if aspect is not None:
             stream.codec_context.sample_aspect_ratio = aspect
         stream.gop_size, stream.max_b_frames = gop, b_frames
         if stamps is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24").reformat(format=pixels)
+            frame = av.VideoFrame.from_ndarray(numbered_frame(number), "rgb24")
+            frame = frame.reformat(scale * WIDTH, scale * HEIGHT, pixels, interpolation="POINT")
             if stamps is not None:
                 frame.pts, frame.time_base = int(stamps[number]), Fraction(1, 1000)
             container.mux(stream.encode(frame))
