@@ -20,14 +20,21 @@ def test_a_quarter_turn_counter_clockwise_moves_pixels_exactly(clips):
 def test_a_small_turn_equals_pil(clips, mode):
     from PIL import Image
 
-    out = warp(clips, rotation_matrix(torch.tensor([10.0, -10.0, 3.0]), (24, 32)), (24, 32), mode=mode, fill=(9, 8, 7))
+    out = warp(
+        clips,
+        rotation_matrix(torch.tensor([10.0, -10.0, 3.0]), (24, 32)),
+        (24, 32),
+        mode=mode,
+        fill=(9, 8, 7),
+        truncate=True,
+    )
     how = getattr(Image.Resampling, mode.upper())
     for i, angle in enumerate((10, -10, 3)):
         image = Image.fromarray(clips[i, :, 0].permute(1, 2, 0).numpy())
         wanted = np.asarray(image.rotate(angle, how, fillcolor=(9, 8, 7))).astype(int)
         difference = np.abs(wanted - out[i, :, 0].permute(1, 2, 0).numpy()).max(-1)
-        # PIL cuts where PyTorch rounds, and decides about single border pixels in fixed point.
-        assert (difference > 1).mean() < 0.005
+        # PIL decides in fixed point which pixels lie on the border.
+        assert (difference > 0).mean() < 0.01
 
 
 def test_bicubic_has_pytorchs_kernel_and_bytes_stay_bytes(clips):

@@ -85,8 +85,8 @@ def test_every_operation_equals_pil_frame_by_frame(name, ways, masked):
         image = Image.fromarray(clips[i, :, t].permute(1, 2, 0).numpy())
         wanted = np.asarray(by_pil(name, image, STRENGTHS[name])).astype(int)
         difference = np.abs(wanted - out[i, :, t].permute(1, 2, 0).numpy())
-        if warps:  # PIL cuts where PyTorch rounds, and decides about border pixels in fixed point
-            assert (difference.max(-1) > 1).mean() < 0.01
+        if warps:  # PIL decides in fixed point which pixels lie on the border; whole numbers may fall short
+            assert (difference > 0).mean() < 0.05 and (difference > 1).mean() < 0.01
         else:
             assert difference.max() == 0
     if name != "autocontrast":

@@ -48,6 +48,7 @@ def warp(
     *,
     mode: Literal["nearest", "bilinear", "bicubic"] = "bilinear",
     fill: Sequence[float] | None = None,
+    truncate: bool = False,
 ) -> Tensor:
     """Look up every pixel of the view in the clip, where `matrix` says; all frames of a clip alike.
 
@@ -60,9 +61,10 @@ def warp(
         size: (height, width) of the result.
         mode: "bicubic" uses a = -0.75.
         fill: one value per channel for what lies outside the frame; None repeats the frame's border.
+        truncate: cut the fraction of bytes off, as PIL does, instead of rounding.
 
     Returns:
-        [B, C, T, height, width], dtype of `clips` (uint8 is rounded).
+        [B, C, T, height, width], dtype of `clips`.
     """
     batch, channels, frames, height, width = clips.shape
     rows = torch.arange(size[0], device=clips.device) + 0.5
@@ -80,4 +82,7 @@ def warp(
     if fill is not None:
         inside = ((found >= 0) & (found < extent)).all(-1)[:, None, None]
         out = torch.where(inside, out, constant(tuple(fill), out.device).to(out.dtype).view(1, -1, 1, 1, 1))
-    return out.round_().clamp_(0, 255).to(torch.uint8) if clips.dtype == torch.uint8 else out
+    if clips.dtype != torch.uint8:
+        return out
+    # A little more than the fraction of whole values that sums of floats fell short of.
+    return out.add_(1e-3 if truncate else 0.5).floor_().clamp_(0, 255).to(torch.uint8)

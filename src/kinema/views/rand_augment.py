@@ -2,7 +2,7 @@
 
 Cubuk et al., "RandAugment", NeurIPS 2020, in timm's variant and notation: "rand-m7-n4-mstd0.5-inc1" is magnitude 7,
 4 operations, a standard deviation of 0.5 of the magnitude, and operations that all grow stronger with it. Every
-operation does what PIL does to bytes.
+operation does what PIL does to bytes; only bicubic warps differ, by PIL's sharper kernel.
 
 One step of a clip is one of four passes over its pixels: a table (all that treats values alone), a blend with its grey,
 a 3 x 3 filter, or an affine warp.
@@ -166,7 +166,8 @@ class RandAugment:
 
     def _warp(self, clips: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
         size = (clips.shape[-2], clips.shape[-1])
-        return warp(clips, warp_matrix(operation, strength, size), size, mode=self.mode, fill=self.fill)
+        matrix = warp_matrix(operation, strength, size)
+        return warp(clips, matrix, size, mode=self.mode, fill=self.fill, truncate=True)
 
 
 def blend_grey(clips: Tensor, factor: Tensor) -> Tensor:

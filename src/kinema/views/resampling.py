@@ -5,7 +5,7 @@ Pixel i covers [i, i + 1): its centre is at i + 1/2 (`align_corners=False`), as 
 On the CPU each clip's window is cut out and resampled by `torch.nn.functional.interpolate`; the result is the stock
 library's. Elsewhere, and for boxes of floating numbers, the same weights are two small matrices per clip, multiplied
 from both sides: no drawn number is read on the host. uint8 clips are rounded after each direction in both, as PyTorch
-and PIL do, so that the two differ by one level at most.
+and PIL do, so that the two differ by one level at most (bicubic: two).
 """
 
 from __future__ import annotations
