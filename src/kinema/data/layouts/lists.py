@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from kinema.data.layouts.listing import Columns, Layout, Listing, Source, listing
 from kinema.data.layouts.plain import SPLITS
+from kinema.data.tables import ALIASES
 
 _LINE = re.compile(r"(?P<path>.+?)(?:[\s,;]+(?P<number>\d+))?[\s,;]+(?P<label>\S+)")
 _LOOKED_AT = 20  # lines by which a list is known; some of its videos may be missing
@@ -23,6 +24,8 @@ def _find(source: Source) -> list[str]:
 def _names_videos(source: Source, note: str) -> bool:
     with source.open(note).open(encoding="utf-8-sig", errors="replace") as file:
         lines = [line.strip() for _, line in zip(range(_LOOKED_AT), file, strict=False) if line.strip()]
+    if lines and {"path", *ALIASES}.intersection(lines[0].split(",")):
+        return False  # it has a head, so it is a manifest, to be scanned itself
     found = [_columns(source, line) for line in lines]
     return bool(found) and 2 * sum(columns is not None for columns in found) >= len(found)
 
