@@ -1,5 +1,8 @@
 """Published numbers of every backbone: parameters, multiply-accumulates, map sizes, and values by formula."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -206,3 +209,20 @@ def test_formula_clip_and_other_parameters():
     torch.testing.assert_close(part[1].bias.data, 0.02 * torch.sin(k))
     torch.testing.assert_close(part[2].weight.data, 0.02 * torch.sin(k))
     assert norm.running_mean.eq(0).all() and norm.running_var.eq(1).all()
+
+
+def test_the_documented_table_is_that_of_the_code():
+    page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([\d,]+) \| ([\d,]+) \| ([\d.]+) \| ([\d x]+) \| .* \| (\d+) \|$", page, re.MULTILINE
+    )
+    assert [row[0] for row in rows] == list(BACKBONES)
+    for name, parameters, with_head, macs, size, features in rows:
+        backbone = meta(name)
+        assert int(parameters.replace(",", "")) == count_parameters(backbone)
+        assert int(with_head.replace(",", "")) == count_parameters(backbone, head(backbone))
+        digits = len(macs.partition(".")[2])
+        assert f"{count_macs(backbone, clip(16, 112, 112)) / 1e9:.{digits}f}" == macs
+        assert (
+            size == " x ".join(str(length) for length in MAPS[name][-1][1:]) and int(features) == backbone.feature_dim
+        )
