@@ -61,7 +61,7 @@ def test_the_command_writes_what_is_asked_for(tmp_path, capsys):
     assert f"kinema scan {out}" in capsys.readouterr().out
     with (out / "labels.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
-    assert {"text", "audio", "imu", "masks", "flow", "boxes", "truth", "joints", "parts"} <= row.keys()
+    assert {"text", "audio", "imu", "masks", "true_flow", "boxes", "truth", "joints", "parts"} <= row.keys()
     assert row["camera"] in CAMERA_MOTIONS
     assert main([*command, "--seed", "1"]) == 1
     assert "another world" in capsys.readouterr().err

@@ -230,7 +230,7 @@ def test_columns_name_the_files(rendered):
     folder, rows = rendered
     for row in rows:
         assert row["audio"] == row["path"]
-        for name in ("imu", "masks", "amodal", "flow", "boxes", "truth"):
+        for name in ("imu", "masks", "amodal", "true_flow", "boxes", "truth"):
             assert (folder / row[name]).is_file()
         assert row["text"]
 
@@ -269,7 +269,7 @@ def test_extras_can_be_added_later_but_worlds_are_not_mixed(tmp_path):
     kept = (tmp_path / "000000.mp4").stat().st_mtime_ns
     render_world(tmp_path, clips=1, world=world, extras=Extras(truth=True, captions=True), workers=1)
     assert (tmp_path / "000000.mp4").stat().st_mtime_ns == kept
-    assert (tmp_path / "truth" / "000000" / "flow.npy").exists()
+    assert (tmp_path / "truth" / "000000" / "true_flow.npy").exists()
     for other in ({"world": replace(world, frames=5)}, {"seed": 1}, {"extras": Extras(sound=True)}):
         with pytest.raises(DataError, match="another world"):
             render_world(tmp_path, clips=1, workers=1, **{"world": world, **other})

@@ -206,12 +206,12 @@ def written(tmp_path_factory):
 def test_files_hold_the_truth_and_columns_read_them(written):
     world, manifest = written
     truth = render_truth(compose(4, 1, world))[1]
-    names = ("masks", "amodal", "boxes", "flow", "parts", "joints")
+    names = ("masks", "amodal", "boxes", "true_flow", "parts", "joints")
     read = execute(Sample({name: Column(1, name) for name in names}, {}), manifest)
     assert (read["masks"] == truth.masks).all()
     assert ((read["amodal"][:, None] >> np.arange(3)[:, None, None] & 1) == truth.amodal_masks()).all()
     assert (read["boxes"] == truth.boxes()).all()
-    assert np.abs(decode_flow(read["flow"]).transpose(0, 2, 3, 1) - truth.flow()).max() <= 20 / 255 + 1e-5
+    assert np.abs(decode_flow(read["true_flow"]).transpose(0, 2, 3, 1) - truth.flow()).max() <= 20 / 255 + 1e-5
     assert (read["joints"] == truth.joints).all()
     assert ((read["parts"] > 0) == (truth.masks > 0)).all()
     part = execute(Sample({"masks": Column(1, "masks", 2, 4)}, {}), manifest)["masks"]
@@ -222,8 +222,11 @@ def test_files_hold_the_truth_and_columns_read_them(written):
     assert again.objects == 3
 
 
-def test_a_method_that_asks_for_flow_gets_the_true_one(written):
+def test_the_true_flow_may_serve_as_the_column_flow(written):
     world, manifest = written
+    assert "flow" not in manifest.columns  # a method would take it unasked
+    rows = [{**manifest.row(i), "flow": manifest.column("true_flow")[i]} for i in range(2)]
+    manifest = Manifest.from_rows(rows, manifest.root)
     frames = Frames(1, np.array([1, 2, 3]), size=world.size)
     read = execute(Sample({"clip": frames, "flow": Flow("clip")}, {}), manifest)
     stored = np.load(manifest.root / manifest.column("flow")[1])
@@ -234,7 +237,7 @@ def test_the_manifest_may_move_to_another_folder(written, tmp_path):
     _, manifest = written
     manifest.write(tmp_path / "other.parquet")
     moved = Manifest.read(tmp_path / "other.parquet")
-    for name in ("masks", "amodal", "parts", "truth"):
+    for name in ("masks", "amodal", "parts", "true_flow", "truth"):
         assert (moved.root / moved.column(name)[0]).exists()
 
 

@@ -1,7 +1,7 @@
 """Flow that a manifest brings along in its column `flow`: a store of `kinema flow`, folders of flow images, or arrays.
 
 An array is a `.npy` file, uint8 [T - 1, 2, height, width] in the coding of `kinema.video.flow`, one field for each pair
-of consecutive frames of the video: what `kinema synth --truth` writes.
+of consecutive frames of the video: what `kinema synth --truth` writes as `true_flow`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from kinema.errors import DataError
 
 PATH_COLUMNS = (
     *("path", "audio", "imu", "masks", "flow", "boxes", "joints", "features", "packed"),
-    *("amodal", "parts", "truth"),
+    *("amodal", "parts", "true_flow", "truth"),
 )
 """Columns that hold file names, relative to the manifest's folder or absolute."""
 

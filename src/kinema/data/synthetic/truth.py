@@ -22,8 +22,11 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Bits = npt.NDArray[np.unsignedinteger]
 
-TRUTH_COLUMNS = ("masks", "amodal", "flow", "boxes", "truth")
-"""Columns of the manifest that name the files of `write_truth`; with persons also `parts` and `joints`."""
+TRUTH_COLUMNS = ("masks", "amodal", "true_flow", "boxes", "truth")
+"""Columns of the manifest that name the files of `write_truth`; with persons also `parts` and `joints`.
+
+The flow is not in the column `flow`, from which methods would take it as their labels unasked.
+"""
 
 
 @dataclass(frozen=True)
@@ -124,15 +127,15 @@ def render_truth(film: Film) -> tuple[Bytes, Truth]:
 def write_truth(folder: Path, truth: Truth) -> None:
     """Write the truth about one clip as arrays whose first axis is time; see docs/synthetic-worlds.md.
 
-    `masks.npy`, `amodal.npy`, `boxes.npy` (visible), `flow.npy` in the 8-bit coding [T - 1, 2, H, W], with persons
-    `parts.npy` and `joints.npy`, and everything without loss in `truth.npz`.
+    `masks.npy`, `amodal.npy`, `boxes.npy` (visible), `true_flow.npy` in the 8-bit coding [T - 1, 2, H, W], with
+    persons `parts.npy` and `joints.npy`, and everything without loss in `truth.npz`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "masks": truth.masks,
         "amodal": truth.amodal,
         "boxes": truth.boxes(),
-        "flow": encode_flow(truth.flow()).transpose(0, 3, 1, 2),
+        "true_flow": encode_flow(truth.flow()).transpose(0, 3, 1, 2),
     }
     if truth.joints is not None:
         arrays |= {"parts": truth.parts[truth.layers], "joints": truth.joints}
