@@ -136,7 +136,7 @@ def test_pairs_are_those_of_the_definition(monkeypatch):
     monkeypatch.setattr("kinema.data.duplicates._BLOCK", 7)
     monkeypatch.setattr("kinema.data.duplicates._VERIFIED_AT_ONCE", 5)
     rng = np.random.default_rng(0)
-    first, second = random_prints(rng, 40, 0.25), random_prints(rng, 30, 0.25)
+    first, second = random_prints(rng, 40, 0.2), random_prints(rng, 30, 0.2)
     joined = np.concatenate([first, second])
     between = sorted(near_pairs(joined[:40], joined[35:]).tolist())
     assert between == slow_pairs(joined[:40], joined[35:]) and 10 < len(between) < 1300

@@ -19,7 +19,7 @@ from kinema.data.manifest import Manifest
 from kinema.video.container import stored_bytes
 from kinema.video.fingerprint import BYTES, unpack
 
-LOOK, MOTION = 0.12, 0.25
+LOOK, MOTION = 0.1, 0.25
 """Largest shares of bits in which near-identical videos differ."""
 
 _MOVING_FRAMES = 3  # frames that must have moved in both
