@@ -16,6 +16,7 @@ from tests.data.packed.stores import SIZE, job_of, numbers, store_of
 from tests.helpers import FRAMES, RATE, moving_texture, write_video
 
 PICKS = [numbers(0), numbers(39), numbers(3, 4, 5, 6), numbers(20, 2, 2, 39), numbers(15, 16, 17, 18, 19), numbers()]
+PICKS += [numbers(3, 5, 7), numbers(0, 8, 16), numbers(9, 6, 3), numbers(5, 5, 5), numbers(2, 4, 7)]
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,10 @@ def test_raw_frames_are_those_of_the_videos_to_the_bit(tiny_videos, raw, picks):
             assert np.array_equal(read_row(raw, row, picks, size), expected)
 
 
-def test_consecutive_raw_frames_are_not_copied(raw):
+def test_evenly_spaced_raw_frames_are_not_copied(raw):
     clip = read_row(raw, 0, np.arange(2, 12))
-    assert not clip.flags.owndata and not clip.flags.writeable
+    for view in (clip, read_row(raw, 0, np.arange(2, 16, 3))):
+        assert not view.flags.owndata and not view.flags.writeable
     assert clip.transpose(0, 3, 1, 2).flags.c_contiguous
 
 

@@ -41,17 +41,18 @@ class Store:
     def read(self, numbers: Indices) -> Pictures:
         """Pictures by number: [len(numbers), channels, height, width].
 
-        Consecutive pictures of a raw store are a read-only view of the file.
+        Evenly spaced pictures of a raw store are a read-only view of the file.
 
         Raises:
             VideoError: a file of the store is missing or damaged.
         """
         files = numbers // self.layout.per_file
         if self.layout.format == "raw" and len(numbers) and files[0] == files[-1]:
-            first = int(numbers[0])
-            if np.array_equal(numbers, np.arange(first, first + len(numbers))):
-                inside = first % self.layout.per_file
-                return self._map(int(files[0]))[0][inside : inside + len(numbers)]
+            steps = np.diff(numbers)
+            step = int(steps[0]) if len(steps) else 1
+            if step > 0 and (steps == step).all():
+                inside = int(numbers[0]) % self.layout.per_file
+                return self._map(int(files[0]))[0][inside : inside + step * len(numbers) : step]
         out = np.empty((len(numbers), *self.layout.shape), self.layout.dtype)
         for file in np.unique(files).tolist():
             slots = np.flatnonzero(files == file)
