@@ -1,4 +1,4 @@
-"""Claim: the strong view of contrastive methods costs a tenth of the stock chain, with the same numbers drawn.
+"""Claim: the strong view of contrastive methods costs a fraction of the stock chain, with the same numbers drawn.
 
 Run `python benchmarks/views.py [--clips 8] [--rounds 15] [--size 112] [--json OUT]` with kornia installed (a minute).
 Random resized crop, mirror, jitter (0.4, 0.4, 0.4, 0.1; p 0.8), greyscale (0.2), Gaussian blur (23 taps, sigma 0.1 to

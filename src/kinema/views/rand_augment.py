@@ -117,8 +117,8 @@ class RandAugment:
         if name in ("colour", "contrast", "brightness", "sharpness"):
             return max(0.1, 1 + 0.9 * share * sign) if self.increasing else 0.1 + 1.8 * share
         if name in ("posterise", "solarise"):
-            full, most = (4, 4) if name == "posterise" else (256, 256)
-            return float(most - int(full * share) if self.increasing else int(full * share))
+            full = 4 if name == "posterise" else 256
+            return float(full - int(full * share) if self.increasing else int(full * share))
         if name == "solarise-add":
             return float(int(110 * share))
         return sign * share * {"rotate": 30.0, "shear-x": 0.3, "shear-y": 0.3}.get(name, 0.45)
