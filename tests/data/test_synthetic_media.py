@@ -291,3 +291,30 @@ def test_every_world_composes_what_it_describes():
         assert film.frames / world.fps == pytest.approx(facts.duration)
         assert [sound.time for sound in facts.sounds] == sorted(sound.time for sound in facts.sounds)
         assert all(0 <= sound.time < facts.duration for sound in facts.sounds)
+
+
+def test_a_step_is_a_thud_and_a_clap_a_tone():
+    kinds = {"tone": [], "step": []}
+    for kind in kinds:
+        wave = waveform([Sound(0.0, 1, 800.0, kind)], 0.2, np.random.default_rng(0))
+        spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave))))
+        rate = np.fft.rfftfreq(len(wave), 1 / SOUND_RATE)
+        kinds[kind] = spectrum[(rate > 60) & (rate < 120)].max() / spectrum[(rate > 700) & (rate < 900)].max()
+    assert kinds["step"] > 0.5 > 10 * kinds["tone"]
+    world = PersonWorld(frames=50, persons=1, actions=("walk", "clap"))
+    for i, wanted in ((0, "step"), (1, "tone")):
+        assert {sound.kind for sound in describe(0, i, world).sounds} == {wanted}
+
+
+def test_nearness_in_the_table_is_the_order_of_depth(tmp_path):
+    world = World(frames=2, size=(32, 32), distractors=3, mingle=True)
+    render_world(tmp_path, clips=3, world=world, extras=Extras(truth=True), workers=1)
+    with (tmp_path / "objects.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    orders = []
+    for i in range(3):
+        found = sorted((row for row in rows if row["path"] == f"{i:06d}.mp4"), key=lambda row: int(row["nearness"]))
+        orders.append(tuple(int(row["object"]) for row in found))
+        assert orders[-1] == draw_scene(0, i, world).depth
+        assert found[orders[-1].index(1)]["motion"] == MOTIONS[i]
+    assert len(set(orders)) > 1

@@ -1,11 +1,11 @@
 """The world of persons: joints, parts and identities are true, and looks do not tell the action."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
-from kinema.data.synthetic import ACTIONS, JOINTS, PARTS, PersonWorld, compose, describe, render_truth
+from kinema.data.synthetic import ACTIONS, JOINTS, PARTS, PersonWorld, compose, describe, render_film, render_truth
 from kinema.data.synthetic.outfits import draw_outfit
 from kinema.data.synthetic.persons import draw_crowd
 from kinema.data.synthetic.skeleton import (
@@ -212,3 +212,26 @@ def test_captions_name_the_clothes():
 def test_settings_that_cannot_be_rendered_are_refused(wrong):
     with pytest.raises(RecipeError):
         PersonWorld(**wrong)
+
+
+def test_a_camera_has_colours_of_its_own():
+    styles = {}
+    for i in range(40):
+        film, row = compose(0, i, WORLD), describe(0, i, WORLD).row
+        styles.setdefault(row["camera_id"], []).append(film.shots[0].style)
+    assert all((style == found[0]).all() for found in styles.values() for style in found)
+    assert len({style[0].tobytes() for style in styles.values()}) == len(styles) > 4
+    film = compose(0, 0, WORLD)
+    (shot,) = film.shots
+    plain = render_film(replace(film, shots=(replace(shot, style=None),))).astype(float)
+    wanted = plain @ shot.style[:, :3].T + shot.style[:, 3]
+    assert np.abs(render_film(film) - np.clip(wanted, 0, 255)).max() <= 1
+
+
+def test_what_faces_right_walks_right():
+    world = PersonWorld(frames=20, size=(48, 64), persons=1, actions=("walk",), views=("side",), camera=0.0)
+    for i in range(6):
+        joints = render_truth(compose(0, i, world))[1].joints[:, 0, JOINTS.index("neck"), 0]
+        assert (joints[-1] > joints[0] + 5) == (describe(0, i, world).row["facing"] == "right")
+        assert abs(joints[-1] - joints[0]) > 5
+        assert 0.3 * 64 < joints[10] < 0.7 * 64  # near the middle halfway
