@@ -11,7 +11,7 @@ import pytest
 from kinema.data.manifest import Manifest, template
 from kinema.errors import DataError, VideoError
 from kinema.video.probe import probe
-from tests.video.rendering import write_numbered
+from tests.video.rendering import write_frames, write_numbered
 
 ROWS = [
     {"path": "a.mp4", "label": "walk", "start": 0.0, "end": 1.0, "split": "train"},
@@ -300,3 +300,35 @@ def test_csv_leaves_the_binary_index_out(folder, tmp_path):
     Manifest.from_rows(rows, folder).write(tmp_path / "set.csv")
     assert "frame_index" not in pa_csv.read_csv(tmp_path / "set.csv").column_names
     assert Manifest.read(tmp_path / "set.csv").video(0).frames == 40
+
+
+ASIDE = (("b\udcff.mp4", "its name is not valid Unicode"), ("c, d.mp4", 'says "no"'))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_what_was_set_aside_is_remembered(folder, tmp_path, suffix):
+    file = tmp_path / f"set{suffix}"
+    manifest = Manifest.from_rows(ROWS, folder, ASIDE[1:])
+    manifest.write(file)
+    read = Manifest.read(file)
+    for found in (read, read.select([0]), pickle.loads(pickle.dumps(read))):
+        assert found.set_aside == ASIDE[1:]
+    assert read.digest() == Manifest(read.table, read.root).digest()
+    Manifest.from_rows(ROWS, folder).write(file)
+    assert Manifest.read(file).set_aside == ()
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+
+def test_names_that_are_no_unicode_can_be_set_aside(folder, tmp_path):
+    manifest = Manifest.from_rows(ROWS, folder, ASIDE)
+    for name in ("set.parquet", "set.csv"):
+        manifest.write(tmp_path / name)
+    assert Manifest.read(tmp_path / "set.parquet").set_aside == ASIDE
+    assert Manifest.read(tmp_path / "set.csv").set_aside[0][0] == r"b\udcff.mp4"
+
+
+def test_frame_folders_of_an_unscanned_list_take_their_rate_from_it(tmp_path):
+    write_frames(tmp_path / "walk", range(6))
+    manifest = Manifest.from_rows([{"path": "walk", "fps": 12.0}], tmp_path)
+    assert manifest.bounds(0) == pytest.approx((0, 0.5))
+    assert Manifest.from_rows([{"path": "walk"}], tmp_path).video(0).fps == 25

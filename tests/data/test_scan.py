@@ -1,8 +1,10 @@
 """From folders and lists to manifests: what is found, passed over, quarantined, and survived."""
 
 import csv
+import os
 import shutil
 import sys
+import tarfile
 import threading
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from kinema.data.scan import VIDEO_SUFFIXES, scan
 from kinema.errors import DataError, KinemaError, RecipeError
 from kinema.video import worker
 from kinema.video.decode import read_frames
-from tests.video.rendering import numbers_in, write_numbered
+from tests.video.rendering import numbers_in, write_frames, write_numbered
 
 # A probing process whose decoder dies or hangs on files of certain names; it also prints, as libraries do.
 TRAITOR = """
@@ -191,7 +193,9 @@ def test_one_file(tree):
 
 def test_nothing_to_scan_is_told(tmp_path):
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"no video found in .*\.avi .*\.mp4.*frame000001.jpg; passed over 0 hidden and 1 other files"):
+    with pytest.raises(
+        DataError, match=r"no video found in .*\.avi .*\.mp4.*frame000001.jpg; passed over 0 hidden and 1 other files"
+    ):
         scan(tmp_path)
     with pytest.raises(DataError, match="no such file or folder"):
         scan(tmp_path / "none")
@@ -212,7 +216,9 @@ def test_names_that_are_no_unicode_are_told(tree):
     assert r"\udcff.mp4" in (folder / "all.quarantine.csv").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("option", "value"), [("labels", "folders"), ("workers", 0)])
+@pytest.mark.parametrize(
+    ("option", "value"), [("labels", "folders"), ("workers", 0), ("fps", 0.0), ("layout", "folder")]
+)
 def test_wrong_options_are_told(tree, option, value):
     with pytest.raises(RecipeError, match=f"{option}="):
         scan(tree("1.mp4"), **{option: value})
@@ -226,3 +232,98 @@ def test_broken_files_of_the_real_world(shared_data, tmp_path):
     assert report.manifest.column("codec") == ["mpeg4", "mpeg4"]
     assert [path for path, _ in report.quarantined] == sorted(names[:4])
     assert report.duplicates == [["avi_named.mp4", "sample.avi"]]
+
+
+def again(report, folder, **options):
+    return scan(folder, previous=report.manifest, workers=1, **options)
+
+
+def test_a_second_scan_reads_only_what_changed(tree, monkeypatch, tmp_path):
+    folder = tree("1.mp4", "2.mp4", "!broken.mp4")
+    write_frames(folder / "walk", range(4))
+    first = scan(folder, workers=1)
+    first.write(tmp_path / "all.parquet")
+    stored = Manifest.read(tmp_path / "all.parquet")
+    shutil.copy(write_numbered(tmp_path / "longer.mp4", 14), folder / "2.mp4")
+    (folder / "3.mp4").write_bytes((folder / "1.mp4").read_bytes())
+    seen = []
+    second = scan(folder, previous=stored, workers=1, progress=lambda done, count: seen.append((done, count)))
+    assert second.reused == 1
+    assert second.manifest.column("frames") == [10, 14, 10]
+    assert second.manifest.row(0) == first.manifest.row(0)
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [path for path, _ in second.quarantined] == ["broken.mp4"]
+    monkeypatch.setattr("kinema.data.surveying.Prober", ProberOfNothing)
+    (folder / "broken.mp4").unlink()
+    third = again(second, folder)
+    assert third.reused == 3 and third.manifest.table.equals(second.manifest.table)
+    assert scan(folder, previous=Manifest(stored.table.drop(["fingerprint"]), stored.root), workers=1).reused == 0
+
+
+def test_files_are_known_by_size_and_time_of_change(tree):
+    folder = tree("1.mp4", "2.mp4")
+    first = scan(folder, workers=1)
+    status = (folder / "1.mp4").stat()
+    os.utime(folder / "1.mp4", ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    content = (folder / "2.mp4").read_bytes()
+    status = (folder / "2.mp4").stat()
+    (folder / "2.mp4").write_bytes(content + b"x")
+    os.utime(folder / "2.mp4", ns=(status.st_atime_ns, status.st_mtime_ns))
+    second = again(first, folder)
+    assert second.reused == 0
+    assert second.manifest.digest() != first.manifest.digest()  # for the size of the second
+    assert second.manifest.select([0]).digest() == first.manifest.select([0]).digest()  # a new time is no new content
+
+
+def test_frame_folders_are_read_again_when_an_image_or_the_rate_changed(tmp_path):
+    for name in ("a", "b"):
+        write_frames(tmp_path / "set" / name, range(4))
+    first = scan(tmp_path / "set", workers=1, fps=10)
+    assert first.layout == "frames" and first.manifest.column("fps") == [10, 10]
+    assert first.manifest.column("duration") == pytest.approx([0.4, 0.4])
+    assert again(first, tmp_path / "set", fps=10).reused == 2
+    assert again(first, tmp_path / "set").reused == 0
+    image = tmp_path / "set" / "b" / "frame000002.png"
+    content, status = image.read_bytes(), image.stat()
+    image.write_bytes(content)
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+    assert again(first, tmp_path / "set", fps=10).reused == 1
+
+
+def test_tar_shards_are_scanned_in_place_and_again(tree, tmp_path):
+    folder = tree("1.mp4", "!2.mp4")
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for name in ("1.mp4", "2.mp4"):
+            tar.add(folder / name, name)
+    report = scan(tmp_path / "shard.tar", workers=1)
+    assert report.manifest.column("path") == ["shard.tar/1.mp4"]
+    assert report.quarantined[0][0] == "shard.tar/2.mp4" and report.quarantined[0][1].startswith("not a video")
+    report.write(tmp_path / "all.parquet")
+    stored = Manifest.read(tmp_path / "all.parquet")
+    assert numbers_in(read_frames(stored.video(0), [7, 2])) == [7, 2]
+    assert scan(tmp_path / "shard.tar", previous=stored, workers=1).reused == 1
+    assert report.manifest.column("hash") == scan(folder, workers=1).manifest.column("hash")
+
+
+def test_frames_in_a_list_become_seconds_of_the_file(tree):
+    folder = tree("1.mp4")
+    lines = ["path,start_frame,end_frame", "1.mp4,0,10", "1.mp4,2,5", "1.mp4,,4", "1.mp4,9,99"]
+    (folder / "list.csv").write_text("\n".join(lines))
+    manifest = scan(folder / "list.csv", workers=1).manifest
+    assert manifest.column("start") == [None, 0.08, None, 0.36]
+    assert manifest.column("end") == [None, 0.2, 0.16, None]
+    (folder / "list.csv").write_text("path,start_frame,end_frame,start\n1.mp4,5,7,\n1.mp4,10,12,\n1.mp4,5,7,0.1\n")
+    report = scan(folder / "list.csv", workers=1)
+    assert report.manifest.column("start") == [0.2, 0.1]
+    assert report.quarantined == [("1.mp4", "listed from frame 10 on, but it has only 10 frames")]
+
+
+def test_what_a_layout_misses_is_quarantined_with_what_cannot_be_read(tree):
+    folder = tree("a/1.mp4", "!a/2.mp4")
+    (folder / "train.txt").write_text("a/1.mp4 x\na/2.mp4 x\na/3.mp4 y\n")
+    report = scan(folder, workers=1)
+    assert report.layout == "lists" and report.evidence.startswith("lists of paths and labels: train.txt; 3 train")
+    assert [path for path, _ in report.quarantined] == ["a/3.mp4", "a/2.mp4"]
+    assert scan(folder, layout="folders", workers=1).manifest.columns[:2] == ["path", "frames"]
+    with pytest.raises(RecipeError, match=r"layout='ucf101' is for folders, and .*1.mp4 is a file"):
+        scan(folder / "a" / "1.mp4", layout="ucf101")

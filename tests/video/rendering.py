@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from PIL import Image
 
 WIDTH, HEIGHT, BITS, BLOCK = 96, 64, 6, 16
 
@@ -59,6 +60,14 @@ def write_numbered(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def write_frames(folder, numbers, pattern="frame{:06d}.png", start=0):
+    """Frames that show `numbers`, in files numbered from `start` on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, number in enumerate(numbers, start):
+        Image.fromarray(numbered_frame(number)).save(folder / pattern.format(place))
+    return folder
 
 
 def remux(source, target, change=lambda number, packet: packet):

@@ -10,15 +10,7 @@ from kinema.errors import VideoError
 from kinema.video import content_hash, probe, read_frames
 from kinema.video.images import frame_files, is_frame_folder
 from kinema.video.info import VideoInfo
-from tests.video.rendering import HEIGHT, WIDTH, numbered_frame, numbers_in
-
-
-def write_frames(folder, numbers, pattern="frame{:06d}.png", start=0):
-    """Frames that show `numbers`, in files numbered from `start` on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for place, number in enumerate(numbers, start):
-        Image.fromarray(numbered_frame(number)).save(folder / pattern.format(place))
-    return folder
+from tests.video.rendering import HEIGHT, WIDTH, numbered_frame, numbers_in, write_frames
 
 
 def test_frames_are_read_exactly_in_any_order(tmp_path):
