@@ -12,7 +12,8 @@ turns, median and inter-quartile range over clips and rounds:
   box of a region; the share of labels on which a peer agrees is printed, so that nobody is fast by being wrong;
 * flow and labels together with each DIS preset, as clips per second: flow on the 112 x 112 crop, and on the whole
   128 x 171 frame that a method crops afterwards.
-Last: how often the motion labels of the cheaper presets agree with those of dis-medium.
+Last: how often the motion labels of the cheaper presets agree with those of dis-medium, and how often labels of
+dis-half flow on the whole frame stay what they are when the flow is rounded to half precision or to the 8-bit coding.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ import numpy as np
 import torch
 
 from kinema.targets.statistics import appearance_labels, motion_labels, partition
-from kinema.video import compute_flow, probe, read_frames
+from kinema.video import compute_flow, decode_flow, encode_flow, probe, read_frames
 
 FRAMES, HEIGHT, WIDTH, SIZE = 16, 128, 171, 112
 PRESETS = ("dis-medium", "dis-half", "dis-fast", "dis-ultrafast")
@@ -192,17 +193,30 @@ def measure(clips: list[np.ndarray], repeats: int) -> tuple[dict[str, list[float
     return times, labels
 
 
+def rounding(clips: list[np.ndarray]) -> dict[str, list[list[int]]]:
+    """Motion labels of one flow at three precisions, clip by clip."""
+    labels: dict[str, list[list[int]]] = {"single precision": [], "half precision": [], "8-bit coding": []}
+    for clip in clips:
+        flow = compute_flow(clip, "dis-half")
+        forms = flow, flow.astype(np.float16).astype(np.float32), decode_flow(encode_flow(flow))
+        for kind, form in zip(labels, forms, strict=True):
+            labels[kind].append(motion_labels(torch.from_numpy(planar(crop(form)))[None]).labels[0].tolist())
+    return labels
+
+
 def agreement(labels: dict[str, list[list[int]]]) -> dict[str, dict[str, float]]:
     """Percent of equal labels: peers against ours, cheaper presets against dis-medium; by kind of label."""
     columns = {"places": [0, 2, 4, 6, 8, 10], "directions": [1, 3, 5, 7, 9, 11], "moments": [12, 13]}
-    columns |= {"appearance": list(range(14, 27))}
+    columns |= {"appearance": list(range(14, 27)), "all motion": list(range(14))}
     pairs = dict.fromkeys(("labels, NumPy loops", "labels, OpenCV loops"), "labels")
     for place in ("112 x 112", "128 x 171"):
         pairs |= {f"{preset} on {place}, labels": f"dis-medium on {place}, labels" for preset in PRESETS[1:]}
+    pairs |= dict.fromkeys(("half precision", "8-bit coding"), "single precision")
     found = {}
     for kind, against in pairs.items():
         same = np.array(labels[kind]) == np.array(labels[against])
-        found[f"{kind}, against {against}"] = {name: 100 * float(same[:, i].mean()) for name, i in columns.items()}
+        there = {name: i for name, i in columns.items() if max(i) < same.shape[1]}
+        found[f"{kind}, against {against}"] = {name: 100 * float(same[:, i].mean()) for name, i in there.items()}
     return found
 
 
@@ -217,7 +231,8 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     source = real_clips(arguments.videos, arguments.clips) if arguments.videos else synthetic_clips(arguments.clips)
-    times, labels = measure(list(source), arguments.repeats)
+    clips = list(source)
+    times, labels = measure(clips, arguments.repeats)
     reference = statistics.median(times["labels"])
     print(f"{len(labels['labels'])} {'real' if arguments.videos else 'synthetic'} clips, {arguments.repeats} rounds")
     print(f"{'':<36} {'ms/clip':>8} {'IQR':>16} {'clips/s':>8} {'times ours':>11}")
@@ -225,7 +240,7 @@ def main() -> None:
         low, median, high = statistics.quantiles(taken, n=4)
         ratio = f"{median / reference:10.1f}x" if "loops" in kind else ""
         print(f"{kind:<36} {median:8.2f} {low:7.2f} …{high:7.2f} {1000 / median:8.0f} {ratio:>11}")
-    same = agreement(labels)
+    same = agreement(labels | rounding(clips))
     for pair, shares in same.items():
         print(f"{pair}: " + ", ".join(f"{name} {share:.1f} %" for name, share in shares.items()))
     if arguments.json:
