@@ -10,12 +10,12 @@ from torch import nn
 
 from kinema.data.index import per_row
 from kinema.data.manifest import Manifest
-from kinema.data.sample import Clock
+from kinema.data.sample import Clock, collate
 from kinema.errors import DataError, RecipeError, TrainingDiverged
 from kinema.evaluation import EvaluationSettings, Extraction, evaluate
 from kinema.evaluation.classifier import Classifier, block_depths
 from kinema.evaluation.finetune import finetune, finetune_card, finetuned_scores
-from kinema.evaluation.finetune_clips import LabelledClips, draw_area
+from kinema.evaluation.finetune_clips import LabelledClips
 from kinema.evaluation.finetune_presets import FINETUNE_PRESETS, FROZEN_PRESETS, FineTune
 from kinema.evaluation.overrides import overridden
 from kinema.evaluation.splits import make_split
@@ -24,6 +24,7 @@ from kinema.metrics import topk_accuracy
 from kinema.modules.encoder import Encoder, EncoderInput, Features
 from kinema.randomness import numpy_generator
 from kinema.training.recipe import OptimiserConfig, ScheduleConfig
+from kinema.views import Erasing, Mixing
 from tests.evaluation.videos import SMALL, untrained_net
 
 READING = Extraction("single_center")
@@ -287,41 +288,89 @@ def test_held_out_clips_are_the_middle_ones(colours):
     assert sample.draws["box"].tolist() == [4, 8, 16, 16]
 
 
-def prepared(planner, boxes, flips, frame):
-    clip = torch.as_tensor(frame, dtype=torch.uint8).expand(len(boxes), 3, 2, *np.shape(frame))
-    batch = {"clip": clip, "box": torch.tensor(boxes), "flip": torch.tensor(flips)}
-    return planner.prepare(batch, torch.Generator())["clip"]
+def prepared(planner, batch):
+    """What two planned clips of random bytes become; all other draws are the planner's."""
+    return planner.prepare(batch, torch.Generator())
 
 
-def test_boxes_are_cut_resampled_and_mirrored():
-    planner = LabelledClips(SMALL, np.arange(3), QUICK)
-    columns = np.tile(np.arange(32) * 8, (24, 1))
-    cut = prepared(planner, [[2, 5, 16, 16], [2, 5, 16, 16]], [False, True], columns)
-    assert cut.shape == (2, 3, 2, 16, 16)
-    assert cut[0, 0, 0, 0].tolist() == [8 * (5 + k) for k in range(16)] and torch.equal(cut[1], cut[0].flip(-1))
-    wide = prepared(planner, [[0, 0, 24, 32], [0, 0, 24, 32]], [False, True], columns)
-    # Every pixel of 16 averages around two of 32.
-    assert wide[0, 0, 0, 5, 1:-1].tolist() == pytest.approx([8 * (2 * k + 0.5) for k in range(1, 15)], abs=1)
-    assert torch.equal(wide[1], wide[0].flip(-1))
-    rows = prepared(planner, [[12, 0, 8, 32]], [False], np.tile(np.arange(24)[:, None] * 10, (1, 32)))
-    assert rows[0, 0, 0, :, 3].tolist() == pytest.approx([10 * (12 + (k + 0.5) / 2 - 0.5) for k in range(16)], abs=3)
+def planned(colours, preset, count=2):
+    planner = LabelledClips(SMALL, np.arange(21) % 3, preset)
+    plans = [planner.plan(0, per_row(colours), Clock(0, 0, 0.0), numpy_generator(i)) for i in range(count)]
+    clip = torch.randint(0, 256, (count, 3, 4, 24, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return planner, {"clip": clip, **collate([plan.draws for plan in plans])}
 
 
-def test_areas_and_shapes_lie_within_their_bounds():
-    boxes = np.array([draw_area(numpy_generator(i), (120, 160), (0.08, 1.0), (3 / 4, 4 / 3)) for i in range(3000)])
-    share, shape = boxes[:, 2] * boxes[:, 3] / (120 * 160), boxes[:, 3] / boxes[:, 2]
-    assert share.min() >= 0.078 and share.max() > 0.95 and shape.min() > 0.73 and shape.max() < 1.37
-    assert (boxes[:, 0] + boxes[:, 2] <= 120).all() and (boxes[:, 1] + boxes[:, 3] <= 160).all()
-    # Tall and wide ones are as likely: log-uniform.
-    fitting = shape[share < 0.3]
-    assert np.mean(fitting > 1) == pytest.approx(0.5, abs=0.06)
-    assert draw_area(numpy_generator(0), (40, 400), (0.9, 1.0), (3 / 4, 4 / 3)) == (0, 173, 40, 53)
+def test_a_plain_crop_copies_pixels_and_mirrors_them(colours):
+    planner, batch = planned(colours, replace(QUICK, flip=0.5), count=6)
+    found = prepared(planner, batch)["clip"]
+    assert found.dtype == torch.uint8 and 0 < int(batch["flip"].sum()) < 6
+    for i, (top, left, height, width) in enumerate(batch["box"].tolist()):
+        window = batch["clip"][i, :, :, top : top + height, left : left + width]
+        assert torch.equal(found[i], window.flip(-1) if batch["flip"][i] else window)
 
 
-def test_three_scales_of_ctp():
-    planner = LabelledClips(FINETUNE_PRESETS["ctp"].input(SMALL), np.zeros(1, np.int64), FINETUNE_PRESETS["ctp"])
-    boxes = {planner._box(numpy_generator(i))[0][2:] for i in range(200)}
-    assert boxes == {(144, 144), (126, 126), (112, 112)}
+def test_areas_are_drawn_and_resampled(colours):
+    planner, batch = planned(colours, replace(QUICK, crop="area", area=(0.1, 0.2), ratio=(1.0, 1.0)), count=40)
+    share = batch["box"][:, 2] * batch["box"][:, 3] / (24 * 32)
+    assert 0.08 < share.min() < share.max() < 0.23 and len(set(share.tolist())) > 3
+    assert prepared(planner, batch)["clip"].shape == (40, 3, 4, 16, 16)
+
+
+def test_three_sizes_of_ctp_show_other_shares_of_the_frame(colours):
+    preset = replace(FINETUNE_PRESETS["ctp"], native=True, sizes=((16, 22), (24, 32), (32, 40)), jitter=(0, 0, 0, 0))
+    _, batch = planned(colours, preset, count=60)
+    assert sorted({round(height, 6) for height in batch["box"][:, 2].tolist()}) == [12.0, 16.0, 24.0]
+
+
+def test_colours_are_changed_and_stay_in_the_range_of_bytes(colours):
+    planner, batch = planned(colours, replace(FINETUNE_PRESETS["severe"], native=True))
+    found = prepared(planner, batch)["clip"]
+    assert found.is_floating_point() and found.min() >= 0 and 100 < found.max() <= 255
+    still = prepared(LabelledClips(SMALL, planner.labels, replace(planner.preset, jitter=(0, 0, 0, 0))), batch)["clip"]
+    assert (found - still.float()).abs().mean() > 1
+    # A tenth of a turn of hue leaves a grey clip grey: all three channels were meant.
+    grey = prepared(planner, batch | {"clip": batch["clip"][:, :1].expand(-1, 3, -1, -1, -1)})["clip"]
+    torch.testing.assert_close(grey[:, 0], grey[:, 2], atol=0.5, rtol=0)
+
+
+def test_rand_augment_comes_before_the_crop_erasing_and_mixing_after_normalisation(colours):
+    preset = replace(FINETUNE_PRESETS["videomae"], native=True, erasing=1.0, mixup=0.0)
+    planner, batch = planned(colours, preset)
+    ready = prepared(planner, batch)
+    assert not torch.equal(
+        ready["clip"], prepared(replace(planner, preset=replace(preset, rand_augment="")), batch)["clip"]
+    )
+    seen = []
+
+    class Spy(Encoder):
+        def __init__(self):
+            super().__init__()
+            self.input, self.feature_dim = SMALL, 3
+
+        def forward(self, x, valid=None, taps=()):
+            seen.append(x)
+            return Features(x.mean((2, 3, 4)))
+
+    classifier = Classifier(Spy(), 3, preset).eval()
+    loss = classifier.losses(ready, classifier.phases[0])["loss"]
+    normal = SMALL.normalise(ready["clip"])
+    erased = Erasing(1.0).apply(normal, batch)
+    mixing = Mixing(0.0, 1.0, smoothing=0.1)
+    torch.testing.assert_close(seen[0], mixing.apply(erased, batch))
+    assert not torch.equal(erased, normal) and not torch.equal(seen[0], erased)
+    logits = classifier(seen[0])
+    wanted = mixing.labels(batch["label"], batch, 3)
+    torch.testing.assert_close(loss, -(wanted * logits.log_softmax(1)).sum(1).mean())
+
+
+def test_smoothing_without_mixing(colours):
+    classifier = Classifier(untrained_net(), 3, replace(QUICK, smoothing=0.1)).eval()
+    _, batch = planned(colours, QUICK)
+    clip = batch["clip"][..., :16, :16]
+    logits = classifier(SMALL.normalise(clip))
+    wanted = 0.9 * torch.eye(3)[batch["label"]] + 0.1 / 3
+    loss = classifier.losses({"clip": clip, "label": batch["label"]}, classifier.phases[0])["loss"]
+    torch.testing.assert_close(loss, -(wanted * logits.log_softmax(1)).sum(1).mean())
 
 
 def test_the_input_is_the_presets_or_the_encoders_own():

@@ -1,9 +1,7 @@
 import numpy as np
 import pytest
-import torch
 from sklearn.linear_model import LogisticRegression
 
-from kinema.evaluation.linear_sgd import SGD_PRESETS, SGDPreset, fit_linear_sgd
 from kinema.evaluation.logistic import GRID, choose_strength, compare_strengths, fit_logistic, hold_outs
 
 
@@ -83,32 +81,5 @@ def test_the_strength_is_chosen_by_held_out_log_loss():
     assert choose_strength(np.eye(4), np.array([0, 0, 1, 1]), ["a", "a", "b", "b"], classes=2, seed=0).held_out == 0
 
 
-@pytest.mark.parametrize("preset", sorted(SGD_PRESETS))
-def test_gradient_probes_learn_one_hot_labels_and_repeat_themselves(preset):
-    labels = np.arange(33) % 3
-    features = np.eye(3, dtype=np.float32)[labels][:, None].repeat(5, 1)
-    features = features + np.random.default_rng(0).normal(0, 0.05, features.shape).astype(np.float32)
-    heads = [fit_linear_sgd(features, labels, SGD_PRESETS[preset], classes=3, seed=s) for s in (0, 0, 1)]
-    weights = [head.linear.weight.detach().numpy() for head in heads]
-    np.testing.assert_array_equal(weights[0], weights[1])
-    assert (weights[0] != weights[2]).any()
-    predicted = heads[0](torch.from_numpy(features).flatten(0, 1)).argmax(1).numpy()
-    assert (predicted == labels.repeat(5)).all()
-
-
-def test_gradient_probes_have_the_published_settings():
-    published = {
-        "coclr_features": SGDPreset("sgd", 1.0, 1e-3, 100, (60, 80), 0.1, normalise=True),
-        "severe": SGDPreset("adam", 0.01, 0.0, 40, (10, 20, 30), 0.3, 64),
-    }
-    assert published == SGD_PRESETS
+def test_the_grid_of_strengths():
     assert GRID == (1e-4, 1e-3, 1e-2, 1e-1, 1, 10, 100)
-
-
-def test_only_the_coclr_probe_ignores_the_length_of_features():
-    features, labels = planted(30, 4, 2, signal=2.0)
-    table = features[:, None].astype(np.float32)
-    for name, same in (("coclr_features", True), ("severe", False)):
-        head = fit_linear_sgd(table, labels, SGD_PRESETS[name], classes=2, seed=0)
-        values = torch.from_numpy(table[:, 0])
-        assert torch.allclose(head(values), head(7 * values), atol=1e-4) is same

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kinema.app.progress import progress_bar
 from kinema.data.opening import open_manifest
-from kinema.evaluation import EvaluationSettings, Extraction, Results, as_rich
+from kinema.evaluation import EvaluationSettings, Extraction, Results, as_rich, with_overrides
 from kinema.evaluation.runs import evaluate_run
 from kinema.training.checkpoint import load_run
 from kinema.training.distributed import choose_device
@@ -25,6 +26,7 @@ def evaluate_to_screen(
     skip_broken: bool = False,
     method: str | None = None,
     workers: int | None = None,
+    overrides: Sequence[str] = (),
 ) -> Results:
     """Evaluate a run on labelled videos and print rows and comparisons."""
     run = load_run(run_folder, method=method)
@@ -36,6 +38,7 @@ def evaluate_to_screen(
         skip_broken=skip_broken,
     )
     settings = EvaluationSettings(protocols=protocols, folds=folds, within=within, extraction=extraction)
+    settings = with_overrides(settings, overrides)
     manifest = open_manifest(data, refuse_broken=not skip_broken)
     name = name or data.stem
     with progress_bar(f"evaluating {run_folder}") as tick, cpu_threads(run.recipe, device):

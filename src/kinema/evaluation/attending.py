@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from kinema.evaluation.attentive import AttentiveHead
+from kinema.evaluation.features import Array
 from kinema.evaluation.splits import Split
 from kinema.evaluation.tasks import Scores
-from kinema.evaluation.tokens import Tokens
 from kinema.metrics import mean_softmax, softmax
 from kinema.randomness import key_entropy, numpy_generator
 
@@ -65,7 +65,7 @@ class Segments:
         clips: clips whose tokens become one sample; 1 makes every view a sample of its own.
     """
 
-    tokens: Tokens
+    tokens: Array
     clips: int = 1
 
     @property
@@ -76,7 +76,7 @@ class Segments:
     def read(self, samples: IntArray) -> Tensor:
         """Of (row, sample of that row) [B, 2] the tokens float32 [B, clips N, D]."""
         views = samples[:, 1:] + self.per_row * np.arange(self.clips)
-        return torch.from_numpy(np.asarray(self.tokens[samples[:, :1], views])).flatten(1, 2)
+        return torch.from_numpy(np.asarray(self.tokens[samples[:, :1], views], np.float32)).flatten(1, 2)
 
     def samples(self, rows: IntArray) -> IntArray:
         """(row, sample of that row) for all samples of `rows`, [len(rows) x per_row, 2]."""

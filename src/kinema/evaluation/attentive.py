@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from kinema.errors import RecipeError
-from kinema.modules.encoder import Encoder, Features
+from kinema.modules.encoder import Encoder
 
 
 class AttentiveHead(nn.Module):
@@ -63,17 +63,6 @@ class AttentiveHead(nn.Module):
         key, value = pairs.permute(2, 0, 3, 1, 4).unbind()
         found = scaled_dot_product_attention(q, key, value).transpose(1, 2).reshape(batch, 1, dim)
         return self.projection(found) if self.applies_projection else found
-
-
-def tokens_of(features: Features) -> Tensor:
-    """The positions of a map: [B, D, T, H, W] to [B, T H W, D]; tokens [B, N, D] as they are.
-
-    Raises:
-        RecipeError: the encoder yields no map.
-    """
-    if features.map is None:
-        raise RecipeError("this encoder yields no map, which an attentive probe needs; use a linear probe")
-    return features.map.flatten(2).transpose(1, 2) if features.map.ndim > 3 else features.map
 
 
 def heads_of(encoder: Encoder) -> int:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from kinema.data.sample import Batch, tensor
+from kinema.evaluation.finetune_clips import disturbed, mixing_of
 from kinema.evaluation.finetune_presets import FineTune
-from kinema.evaluation.reading import shown
 from kinema.methods.base import Losses, Method, ParamGroup, Phase
 from kinema.modules.encoder import Encoder, Features
 
@@ -50,10 +50,14 @@ class Classifier(Method):
         return logits
 
     def losses(self, batch: Batch, phase: Phase) -> Losses:
-        """Cross-entropy of uint8 `clip` [B, 3, T, H, W] with `label`, class numbers [B] or shares [B, classes]."""
-        labels = tensor(batch, "label")
-        logits = self(shown(self.input, tensor(batch, "clip")))
-        loss = cross_entropy(logits, labels, label_smoothing=self.preset.smoothing)
+        """Cross-entropy of `clip` [B, 3, T, H, W], 0 … 255, with `label` [B], erased and mixed as the preset says."""
+        clips = disturbed(self.input.normalise(tensor(batch, "clip")), batch, self.preset)
+        logits = self(clips.squeeze(2) if self.input.modality == "image" else clips)
+        labels, mixing = tensor(batch, "label"), mixing_of(self.preset)
+        if mixing is None:
+            loss = cross_entropy(logits, labels, label_smoothing=self.preset.smoothing)
+        else:
+            loss = cross_entropy(logits, mixing.labels(labels, batch, self.classes))
         return {"loss": loss, "parts": {}}
 
     def param_group(self, name: str, parameter: nn.Parameter) -> ParamGroup:

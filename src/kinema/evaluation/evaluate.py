@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from kinema.data.manifest import Manifest
-from kinema.evaluation.arms import Encoders, all_arms, feature_tables
+from kinema.evaluation.arms import Encoders, all_arms
 from kinema.evaluation.extract import Progress
-from kinema.evaluation.judging import Wanted, judge_all
+from kinema.evaluation.judging import Wanted, judge_all, take
 from kinema.evaluation.recorder import Recorder
 from kinema.evaluation.rows import Results, plain
 from kinema.evaluation.settings import EvaluationSettings
@@ -41,25 +43,25 @@ def evaluate(
     """
     settings = settings or EvaluationSettings()
     wanted = Wanted(settings)
-    usable = labelled(manifest, label=settings.label, folds=settings.folds)
+    usable = labelled(manifest, label=settings.label, folds=wanted.folds)
     split = make_split(
         usable,
         label=settings.label,
         group=settings.group,
-        folds=settings.folds,
+        folds=wanted.folds,
         within=settings.within,
         seed=settings.seed,
     )
     wanted.refuse_folds(split)
     arms = all_arms(encoders, usable, split, settings)
-    tables = feature_tables(arms, usable, wanted.extraction, progress)
-    kept = next(iter(tables.values())).rows
+    tables = take(arms, usable, wanted, progress)
+    kept = next(iter(tables[0].values())).rows
     counts = {"skipped": len(usable) - len(kept), "not used": len(manifest) - len(usable)}
     counts["set aside by the scan"] = len(manifest.set_aside)
     card = counts | {"seed": settings.seed, "versions": versions()}
     recorder = Recorder(usable.select(kept), split.restrict(kept), pretraining or {}, card)
     # The first arm's features show, beside the numbers, which videos it takes for similar.
-    recorder.predictions["features"] = tables[arms[0].key].pooled.mean(1)[recorder.tested]
+    recorder.predictions["features"] = np.asarray(tables[0][arms[0].key].pooled[recorder.tested], np.float32).mean(1)
     whole = recorder.split
     for draw in range(settings.subset.draws):
         if not settings.subset.is_whole:

@@ -26,7 +26,7 @@ class Extraction:
         views: name of the view preset.
         taps: stage outputs to keep besides the pooled feature, max-pooled (1, 2, 2) and flattened: "map" is the last
             one, others are among the encoder's `taps`; with ".mean" behind the name, averaged over all
-            positions instead.
+            positions instead, and with ".tokens" all positions [N, D].
         every_view: keep the taps of every view; otherwise only their mean per video, which saves memory.
         batch: clips per forward pass.
         workers: processes that decode; 0 decodes in this one.
@@ -58,7 +58,7 @@ class FeatureTable:
     Attributes:
         rows: int64 [N], their numbers in the manifest.
         pooled: [N, views, D], float32 or float16; large ones are mapped from files, not loaded.
-        taps: by name, [N, views or 1, K].
+        taps: by name, [N, views or 1, K], tokens [N, views or 1, positions, D].
         skipped: what could not be read.
         joined: the views were averaged into one per video, since videos have different numbers of them.
     """

@@ -24,7 +24,7 @@ from kinema.data.sample import Batch, Clock, tensor
 from kinema.errors import DataError
 from kinema.evaluation.classifier import Classifier, Logits, block_depths
 from kinema.evaluation.extract import Extraction, extract, frozen
-from kinema.evaluation.finetune_clips import LabelledClips, left_out
+from kinema.evaluation.finetune_clips import LabelledClips
 from kinema.evaluation.finetune_presets import FineTune
 from kinema.evaluation.logistic import hold_outs
 from kinema.evaluation.reading import shown
@@ -107,8 +107,7 @@ def finetune_card(name: str, preset: FineTune, encoder: Encoder) -> dict[str, An
     }
     if preset.layer_decay != 1.0 and not block_depths(encoder):
         card["layer decay"] = "not applied: the network has no list of blocks"
-    absent = left_out(preset)
-    return card | ({"augmentation left out": absent} if absent else {})
+    return card
 
 
 @dataclass

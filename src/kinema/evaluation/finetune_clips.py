@@ -1,25 +1,31 @@
-"""Clips with labels for training: where they start, what is cut out of them, and whether they are mirrored."""
+"""Clips with labels for training: where they start, and how they are augmented."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from kinema.data.index import Index
-from kinema.data.sample import Batch, Clock, Frames, Sample, tensor
-from kinema.errors import RecipeError
+from kinema.data.sample import Array, Batch, Clock, Frames, Sample, tensor
 from kinema.evaluation.finetune_presets import FineTune, Size
 from kinema.evaluation.reading import clip_frames
 from kinema.modules.encoder import EncoderInput
-from kinema.views import centre_crop, crop_flip, draw_crop, draw_flip
-
-Box = tuple[int, int, int, int]
-TRIES = 10
+from kinema.views import (
+    ClipAugment,
+    ColourJitter,
+    Erasing,
+    Mixing,
+    Photometric,
+    RandAugment,
+    RandomCrop,
+    ResizedCrop,
+    centre_crop,
+)
 
 
 @dataclass(frozen=True)
@@ -43,71 +49,69 @@ class LabelledClips:
         room = max(1, len(inside) - int(steps[-1]))
         start = room // 2 if self.preset is None else int(rng.integers(room))
         read = Frames(int(index.rows[i]), inside[np.minimum(start + steps, len(inside) - 1)], self.network.resize)
-        box, flip = self._box(rng)
-        label = self.labels[int(index.rows[i])]
-        return Sample({"clip": read}, {"box": np.array(box), "flip": np.array(flip), "label": np.array(label)})
+        info = index.video(i)
+        draws = self._draw(rng, (info.height, info.width))
+        return Sample({"clip": read}, draws | {"label": np.array(self.labels[int(index.rows[i])])})
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Cut, resample and mirror: `clip` becomes uint8 [B, 3, T, height, width]."""
-        clips, boxes, flips = (tensor(batch, name) for name in ("clip", "box", "flip"))
-        size = self.network.size
-        if bool((boxes[:, 2:] == torch.tensor(size)).all()):
-            return {**batch, "clip": crop_flip(clips, boxes[:, 0], boxes[:, 1], flips, size)}
-        cut = [_resampled(clip, box, size) for clip, box in zip(clips, boxes.tolist(), strict=True)]
-        clip = torch.stack([c.flip(-1) if flip else c for c, flip in zip(cut, flips.tolist(), strict=True)])
-        return {**batch, "clip": clip}
+        """`clip` becomes [B, 3, T, height, width] with values 0 … 255, bytes where no colour is changed."""
+        clips = tensor(batch, "clip")
+        if self.preset is not None and self.preset.rand_augment:
+            clips = RandAugment.parse(self.preset.rand_augment).apply(clips, batch)
+        clips = self._augment.geometry(clips, batch)
+        if self._augment.photometric.colour is not None:
+            clips = 255.0 * self._augment.colours(clips, batch)
+        return {**batch, "clip": clips}
 
-    def _box(self, rng: np.random.Generator) -> tuple[Box, bool]:
-        """(top, left, height, width) in the frame as read, and whether to mirror it."""
-        source, size, preset = self.network.resize, self.network.size, self.preset
-        if preset is None:
-            return (*centre_crop(source, size), *size), False
+    def _draw(self, rng: np.random.Generator, own: Size) -> dict[str, Array]:
+        preset, size = self.preset, self.network.size
+        # Areas and shapes are those of the video, which the reader may have stretched.
+        measured = own if preset is not None and preset.crop == "area" else None
+        draws: dict[str, Array] = {**self._augment.draw(rng, self.network.resize, measured=measured)}
+        if preset is not None and preset.rand_augment:
+            draws |= RandAugment.parse(preset.rand_augment).draw(rng)
+        if preset is not None and preset.erasing:
+            draws |= Erasing(preset.erasing).draw(rng, size)
+        if preset is not None and (mixing := mixing_of(preset)) is not None:
+            draws |= mixing.draw(rng, size)
+        return draws
+
+    @cached_property
+    def _augment(self) -> ClipAugment:
+        preset, size = self.preset, self.network.size
+        if preset is None or preset.crop == "centre":
+            return ClipAugment(size, _Middle(), flip=preset.flip if preset else 0.0, photometric=_photometric(preset))
         if preset.crop == "area":
-            box = draw_area(rng, source, preset.area, preset.ratio)
-        elif preset.crop == "centre":
-            box = (*centre_crop(source, size), *size)
-        else:
-            scale = preset.scales[int(rng.integers(len(preset.scales)))] if preset.crop == "scales" else 1.0
-            window = (round(size[0] * scale), round(size[1] * scale))
-            box = (*draw_crop(rng, source, window), *window)
-        return box, draw_flip(rng, preset.flip)
+            return ClipAugment(
+                size, ResizedCrop(preset.area, preset.ratio), flip=preset.flip, photometric=_photometric(preset)
+            )
+        return ClipAugment(size, RandomCrop(preset.sizes), flip=preset.flip, photometric=_photometric(preset))
 
 
-def left_out(preset: FineTune) -> list[str]:
-    """Augmentations of the preset that are not applied to its clips, for the card."""
-    wanted = {
-        "jitter": any(preset.jitter) and preset.jitter_probability > 0,
-        "rand_augment": bool(preset.rand_augment),
-        "erasing": preset.erasing > 0,
-        "mixup": preset.mixup > 0,
-        "cutmix": preset.cutmix > 0,
-    }
-    return [name for name, is_wanted in wanted.items() if is_wanted]
+@dataclass(frozen=True)
+class _Middle:
+    """The window of the view's size in the middle of the frame as read."""
+
+    def draw(self, rng: np.random.Generator, source: Size, size: Size) -> npt.NDArray[np.int64]:
+        return np.array([*centre_crop(source, size), *size])
 
 
-def draw_area(rng: np.random.Generator, source: Size, area: tuple[float, float], ratio: tuple[float, float]) -> Box:
-    """(top, left, height, width) of a window with a uniform share of the frame and a log-uniform width / height.
-
-    After ten that do not fit: the largest one in the middle whose shape lies within `ratio` (Szegedy et al., 2015, as
-    torchvision has it).
-    """
-    height, width = source
-    for _ in range(TRIES):
-        pixels = rng.uniform(*area) * height * width
-        shape = np.exp(rng.uniform(*np.log(ratio)))
-        window = round(float(np.sqrt(pixels / shape))), round(float(np.sqrt(pixels * shape)))
-        if 0 < window[0] <= height and 0 < window[1] <= width:
-            return (*draw_crop(rng, source, window), *window)
-    shape = float(np.clip(width / height, *ratio))
-    window = min(height, round(width / shape)), min(width, round(height * shape))
-    return (*centre_crop(source, window), *window)
+def mixing_of(preset: FineTune) -> Mixing | None:
+    """MixUp and CutMix of the preset, drawn for every clip by itself; None where it has neither."""
+    if not (preset.mixup or preset.cutmix):
+        return None
+    return Mixing(preset.mixup, preset.cutmix, smoothing=preset.smoothing)
 
 
-def _resampled(clip: Tensor, box: Box, size: Size) -> Tensor:
-    """uint8 [3, T, H, W] to its window `box` at `size`, bilinear, averaging where it shrinks."""
-    top, left, height, width = box
-    window = clip[..., top : top + height, left : left + width]
-    if window.shape[-2:] != (height, width):
-        raise RecipeError(f"the window {box} (top, left, height, width) leaves the frame of {tuple(clip.shape[-2:])}")
-    scaled = interpolate(window.float(), size, mode="bilinear", align_corners=False, antialias=True)
-    return scaled.round().clamp(0, 255).to(torch.uint8)
+def disturbed(clips: Tensor, batch: Batch, preset: FineTune) -> Tensor:
+    """Erasing, then mixing, of normalised clips [B, C, T, H, W] by the numbers in `batch`."""
+    if preset.erasing:
+        clips = Erasing(preset.erasing).apply(clips, batch)
+    mixing = mixing_of(preset)
+    return clips if mixing is None else mixing.apply(clips, batch)
+
+
+def _photometric(preset: FineTune | None) -> Photometric:
+    if preset is None or not any(preset.jitter):
+        return Photometric()
+    return Photometric(ColourJitter(*preset.jitter, p=preset.jitter_probability))

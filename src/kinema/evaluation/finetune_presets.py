@@ -21,15 +21,14 @@ class FineTune:
     Attributes:
         native: show clips as in pre-training (frames, stride, rate, sizes of the encoder); the next five are then moot.
         frames, stride, rate, resize, size: of the clips, as in `EncoderInput`.
-        crop: "random" or "centre" window of `size`; "scales": a random window of one of these multiples of `size`;
-            "area": of random area and shape. The last two are resampled to `size`.
-        scales: of "scales".
+        crop: "random" or "centre" window of `size`; "area": a window of random area and shape, resampled to `size`.
+        sizes: with "random": frames are resized to one of these first.
         area, ratio: bounds of share of the frame and of width / height, of "area".
         flip: probability of a mirror image; 0 where left and right are classes.
         jitter, jitter_probability: strengths of brightness, contrast, saturation and hue.
         rand_augment: description of RandAugment, "" for none.
         erasing: probability of an erased box.
-        mixup, cutmix: parameters of their Beta distributions, 0 for none.
+        mixup, cutmix: parameters of their Beta distributions, 0 for none; drawn for every clip by itself.
         smoothing: label smoothing.
         optimiser: learning rate, momentum, weight decay.
         per: the rate holds at this many clips a step and grows in proportion; None: as written.
@@ -54,8 +53,8 @@ class FineTune:
     rate: float | None = None
     resize: Size = (128, 171)
     size: Size = (112, 112)
-    crop: Literal["random", "centre", "scales", "area"] = "random"
-    scales: tuple[float, ...] = (1.0,)
+    crop: Literal["random", "centre", "area"] = "random"
+    sizes: tuple[Size, ...] = ()
     area: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.0
@@ -138,10 +137,10 @@ FINETUNE_PRESETS: dict[str, FineTune] = {
         crop="area", area=(0.25, 1.0), flip=0.5, optimiser=_sgd(0.1, 1e-4), schedule=ScheduleConfig(floor=1e-3),
         epochs=30, batch=64, choose="least_loss", aggregation="mean_logits",
     ),
-    # Frames of (112, 149), (128, 171) and (144, 192) pixels, the strengths of colour and the aggregation are
+    # The three sizes, the strengths of colour and the aggregation are
     # [unverified].
     "ctp": FineTune(
-        stride=2, resize=(144, 192), crop="scales", scales=(9 / 7, 9 / 8, 1.0), flip=0.35,
+        stride=2, resize=(144, 192), sizes=((112, 149), (128, 171), (144, 192)), flip=0.35,
         jitter=(0.125, 0.2, 0.1, 0.03), jitter_probability=0.2, optimiser=_sgd(0.01), schedule=_step(60, 120),
         batch=32, clip_grad=40.0, dropout=0.5, views="tsn_uniform",
     ),
@@ -154,7 +153,7 @@ FINETUNE_PRESETS: dict[str, FineTune] = {
     ),
     # UCF101, ViT-B (appendix of the paper); drop path is the network's own affair.
     "videomae": FineTune(
-        stride=4, resize=(256, 340), size=(224, 224), crop="area", flip=0.5, rand_augment="m7-n4-mstd0.5-inc1",
+        stride=4, resize=(256, 340), size=(224, 224), crop="area", flip=0.5, rand_augment="rand-m7-n4-mstd0.5-inc1",
         erasing=0.25, mixup=0.8, cutmix=1.0, smoothing=0.1, optimiser=_adamw(5e-4), per=256, layer_decay=0.7,
         decay_vectors=False, schedule=ScheduleConfig(warmup=5), epochs=100, batch=128, head="layer+linear",
         dropout=0.5, views="dense5x3",

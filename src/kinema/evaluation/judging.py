@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kinema.data.manifest import Manifest
 from kinema.errors import RecipeError, TrainingDiverged
-from kinema.evaluation.arms import CALIBRATED, SCRATCH, UNTRAINED, Arm
+from kinema.evaluation.arms import CALIBRATED, SCRATCH, UNTRAINED, Arm, planned_tables
 from kinema.evaluation.attending import Segments, attentive_scores
 from kinema.evaluation.attentive import heads_of
 from kinema.evaluation.episodes import run_episodes
-from kinema.evaluation.extract import FeatureTable
+from kinema.evaluation.extract import Extraction, FeatureTable, Progress
 from kinema.evaluation.finetune import finetune, finetune_card, finetuned_scores
 from kinema.evaluation.finetune_presets import FineTune
 from kinema.evaluation.measure import Measured, run_protocol
@@ -23,9 +26,11 @@ from kinema.evaluation.rows import plain
 from kinema.evaluation.settings import EvaluationSettings
 from kinema.evaluation.splits import Split
 from kinema.evaluation.tasks import Protocol, Scores
-from kinema.evaluation.tokens import token_maps
 from kinema.evaluation.views import view_preset
 from kinema.modules.encoder import Encoder
+
+TOKENS = "map.tokens"
+Tables = Sequence[Mapping[str, FeatureTable]]
 
 
 class Wanted:
@@ -34,7 +39,8 @@ class Wanted:
     Attributes:
         stored, episodes, attending, training: protocols of each kind.
         classifies: any of them names classes, so that the pixel references are asked to.
-        extraction: the settings' with the taps that are needed.
+        plans: how features are taken, the settings' views first; of all of them a video is decoded once.
+        folds: the column whose values are left out in turn: the protocols' own, else the settings'.
     """
 
     def __init__(self, settings: EvaluationSettings) -> None:
@@ -44,9 +50,33 @@ class Wanted:
         self.attending = [one for one in found if isinstance(one, Attending)]
         self.training = [one for one in found if isinstance(one, Training)]
         self.classifies = bool(self.attending or self.training) or not all(one.retrieves for one in self.stored)
-        wanted = [name for one in self.stored for name in (one.tap, *one.taps) if name is not None]
-        every_view = any(one.every_view for one in self.stored)
-        self.extraction = replace(settings.extraction, taps=tuple(dict.fromkeys(wanted)), every_view=every_view)
+        self._own = settings.extraction.views
+        self.views = tuple(dict.fromkeys([self._own, *map(self.views_of, self.stored)]))
+        self.plans = [self._plan(settings.extraction, views) for views in self.views]
+        if self.attending:
+            self.plans.append(replace(settings.extraction, taps=(TOKENS,), every_view=True))
+        self.folds = self._folds(settings.folds)
+
+    def views_of(self, found: Protocol) -> str:
+        """The views under which a protocol judges."""
+        return found.views or self._own
+
+    def table(self, tables: Tables, found: Protocol, arm: Arm) -> FeatureTable:
+        """The features that a protocol judges."""
+        return tables[self.views.index(self.views_of(found))][arm.key]
+
+    def _plan(self, extraction: Extraction, views: str) -> Extraction:
+        own = [one for one in self.stored if self.views_of(one) == views]
+        taps = dict.fromkeys(name for one in own for name in (one.tap, *one.taps) if name is not None)
+        every_view = any(one.every_view for one in own)
+        return replace(extraction, views=views, taps=tuple(taps), every_view=every_view)
+
+    def _folds(self, stated: str | None) -> str | None:
+        columns = {one.folds or stated for one in self.stored} or {stated}
+        if len(columns) > 1:
+            named = ", ".join(f"'{one.name}'" for one in self.stored if one.folds)
+            raise RecipeError(f"{named} divide the videos in a way of their own: evaluate the other protocols apart")
+        return columns.pop()
 
     def refuse_folds(self, split: Split) -> None:
         """Raise RecipeError where a protocol would train a network once for each of many folds."""
@@ -57,65 +87,80 @@ class Wanted:
             )
 
 
+def take(arms: Sequence[Arm], manifest: Manifest, wanted: Wanted, progress: Progress | None) -> Tables:
+    """The features that all protocols need, of the rows that all arms could read."""
+    if not wanted.attending or wanted.plans[0].cache is not None:
+        return planned_tables(arms, manifest, wanted.plans, progress)
+    # Tokens are too many for memory; what is mapped outlives the name of its file.
+    with tempfile.TemporaryDirectory(prefix="kinema-tokens-") as folder:
+        plans = [replace(plan, cache=Path(folder)) for plan in wanted.plans]
+        return planned_tables(arms, manifest, plans, progress)
+
+
 def judge_all(
-    recorder: Recorder,
-    arms: Sequence[Arm],
-    tables: Mapping[str, FeatureTable],
-    wanted: Wanted,
-    options: EvaluationSettings,
+    recorder: Recorder, arms: Sequence[Arm], tables: Tables, wanted: Wanted, options: EvaluationSettings
 ) -> None:
     """Run every protocol on every arm that it suits, on the recorder's split, and record what comes out."""
     _judge(recorder, arms, tables, wanted, options)
-    _attend(recorder, arms, wanted, options)
+    _attend(recorder, arms, tables, wanted, options)
     _finetune(recorder, arms, wanted, options)
 
 
 def _judge(
-    recorder: Recorder,
-    arms: Sequence[Arm],
-    tables: Mapping[str, FeatureTable],
-    wanted: Wanted,
-    options: EvaluationSettings,
+    recorder: Recorder, arms: Sequence[Arm], tables: Tables, wanted: Wanted, options: EvaluationSettings
 ) -> None:
     """All protocols on stored features."""
+    device, seed = options.extraction.device, options.seed
     for arm in arms:
-        table = tables[arm.key]
-        views = options.extraction.views if arm.encoder is not None else "all frames, 20 x 20, grey"
-        for found in _suited(arm, table, wanted):
-            measured = run_protocol(found, table, recorder.split, options.seed, device=options.extraction.device)
-            card = found.card | {"views": views, "feature dim": table.feature(found.tap).shape[2]}
+        for found in _suited(arm, wanted):
+            table = wanted.table(tables, found, arm)
+            measured = run_protocol(found, table, recorder.split, seed, device=device)
+            card = found.card | {"views": _views(arm, wanted.views_of(found))}
+            card |= {"feature dim": table.feature(found.tap).shape[2]}
             recorder.record(arm, found.name, measured, card, retrieves=found.retrieves)
         for one in wanted.episodes if recorder.draw == 0 else ():
-            features, labels = table.pooled.mean(1)[recorder.tested], recorder.split.labels[recorder.tested]
-            accuracy = run_episodes(features, labels, one.episodes, seed=options.seed)
-            recorder.record_episodes(arm, one.name, accuracy, {"views": views, "episodes": plain(one.episodes)})
+            features = np.asarray(tables[0][arm.key].pooled[recorder.tested], np.float32).mean(1)
+            accuracy = run_episodes(features, recorder.split.labels[recorder.tested], one.episodes, seed=seed)
+            card = {"views": _views(arm, wanted.views[0]), "episodes": plain(one.episodes)}
+            recorder.record_episodes(arm, one.name, accuracy, card)
 
 
-def _suited(arm: Arm, table: FeatureTable, wanted: Wanted) -> list[Protocol]:
+def _views(arm: Arm, views: str) -> str:
+    return "all frames, 20 x 20, grey" if arm.encoder is None else views
+
+
+def _suited(arm: Arm, wanted: Wanted) -> list[Protocol]:
     """All on stored features; pixel references have no stages, but the logistic regression that defines them."""
     if arm.encoder is not None:
         return wanted.stored
-    found = {one.name: one for one in wanted.stored if set(one.taps) <= table.taps.keys()}
+    found = {one.name: one for one in wanted.stored if not one.taps}
     return list(({**found, PIXEL_PROTOCOL: PROTOCOLS[PIXEL_PROTOCOL]} if wanted.classifies else found).values())
 
 
-def _attend(recorder: Recorder, arms: Sequence[Arm], wanted: Wanted, options: EvaluationSettings) -> None:
-    """Attentive probes; the tokens of one arm at a time are on disk where nothing is cached."""
+def _attend(
+    recorder: Recorder, arms: Sequence[Arm], tables: Tables, wanted: Wanted, options: EvaluationSettings
+) -> None:
+    """Attentive probes on stored tokens, which are the last plan."""
     reading = options.extraction
-    clips = view_preset(reading.views).clips or 1
-    for arm in arms if wanted.attending else ():
-        if arm.encoder is None:
-            continue
-        with token_maps({"": arm.encoder}, recorder.manifest, reading) as maps:
-            for found in wanted.attending:
-                preset, segments = found.preset, Segments(maps[""], clips if found.preset.across else 1)
-                heads = preset.heads or heads_of(arm.encoder)
-                scores = attentive_scores(
-                    segments, recorder.split, preset, heads=heads, seed=options.seed, device=reading.device
-                )
-                card: dict[str, Any] = {"views": reading.views, "aggregation": "mean_softmax", "probe": plain(preset)}
-                card |= {"feature dim": segments.tokens.shape[-1], "heads": heads, "tokens": segments.tokens.shape[2]}
-                recorder.record(arm, found.name, Measured(scores, ({},)), card, retrieves=False)
+    for found in wanted.attending:
+        for arm in (one for one in arms if one.encoder is not None):
+            assert arm.encoder is not None
+            preset = found.preset
+            segments = Segments(tables[-1][arm.key].taps[TOKENS], _clips(reading.views) if preset.across else 1)
+            heads = preset.heads or heads_of(arm.encoder)
+            scores = attentive_scores(
+                segments, recorder.split, preset, heads=heads, seed=options.seed, device=reading.device
+            )
+            card: dict[str, Any] = {"views": reading.views, "aggregation": "mean_softmax", "probe": plain(preset)}
+            card |= {"feature dim": segments.tokens.shape[-1], "heads": heads, "tokens": segments.tokens.shape[2]}
+            recorder.record(arm, found.name, Measured(scores, ({},)), card, retrieves=False)
+
+
+def _clips(views: str) -> int:
+    found = view_preset(views).clips
+    if found is None:
+        raise RecipeError(f"views={views}: an attentive probe needs the same number of clips of every video")
+    return found
 
 
 def _finetune(recorder: Recorder, arms: Sequence[Arm], wanted: Wanted, options: EvaluationSettings) -> None:

@@ -22,7 +22,7 @@ from kinema.evaluation.features import Array, Extraction, FeatureTable, Progress
 from kinema.evaluation.reading import ClipReader, Reader, RowRead, RowReader, read_rows, shown
 from kinema.evaluation.store import Store
 from kinema.evaluation.views import view_preset
-from kinema.modules.encoder import Encoder, EncoderInput
+from kinema.modules.encoder import Encoder, EncoderInput, as_tokens
 
 POOLED = ""
 _VERSION = "features 2"
@@ -245,7 +245,7 @@ def forward(encoder: Encoder, clips: Tensor, taps: Sequence[str]) -> dict[str, T
     Raises:
         RecipeError: the encoder has no such tap.
     """
-    named = {tap: tap.removesuffix(".mean") for tap in taps if tap != POOLED}
+    named = {tap: tap.removesuffix(".mean").removesuffix(".tokens") for tap in taps if tap != POOLED}
     stages = [name for name in dict.fromkeys(named.values()) if name != "map"]
     if not set(stages) <= set(encoder.taps):
         wrong = next(name for name in stages if name not in encoder.taps)
@@ -257,7 +257,12 @@ def forward(encoder: Encoder, clips: Tensor, taps: Sequence[str]) -> dict[str, T
 
 
 def _reduced(tap: str, values: Tensor | None) -> Tensor:
-    """[B, C, T, H, W] to [B, C T (H // 2) (W // 2)], or for a mean to [B, C]; tokens [B, N, D] have a mean only."""
+    """[B, C, T, H, W] to [B, C T (H // 2) (W // 2)], for a mean to [B, C], for tokens to [B, T H W, C].
+
+    Tokens [B, N, D] have a mean and themselves only.
+    """
+    if values is not None and tap.endswith(".tokens"):
+        return as_tokens(values).float().cpu()
     if values is not None and tap.endswith(".mean"):
         return (values.float().mean(1) if values.ndim == 3 else values.float().flatten(2).mean(2)).cpu()
     if values is None or values.ndim != 5:

@@ -76,6 +76,11 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
 
+def as_tokens(map: Tensor) -> Tensor:
+    """The positions of a map: [B, D, T, H, W] to [B, T H W, D]; tokens [B, N, D] as they are."""
+    return map.flatten(2).transpose(1, 2) if map.ndim > 3 else map
+
+
 @dataclass
 class Products:
     """What a trained method yields, by name; evaluation takes these and nothing else."""
