@@ -21,12 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from kinema import Manifest, load_recipe, pretrain, scan
-from kinema.evaluation import EvaluationSettings, Extraction, Results, Supervised, as_markdown, evaluate
+from kinema.evaluation import EvaluationSettings, Extraction, Results, as_markdown, evaluate
 from kinema.modules.encoder import Encoder
 from kinema.training.checkpoint import Run, checkpoints, load_run
 
 HELD_OUT = {"8", "9", "10", "18", "19", "20"}
-PROTOCOLS = ("knn", "linear", "linear-sgd", "retrieval:vcop")
+PROTOCOLS = ("knn", "linear", "linear:coclr_features", "retrieval:vcop")
 
 
 def main() -> None:
@@ -101,7 +101,7 @@ def _main_protocol(clips: Manifest, options: argparse.Namespace) -> None:
 
 
 def _quick_protocol(clips: Manifest, options: argparse.Namespace) -> None:
-    settings = replace(_settings(options), supervised=Supervised(epochs=20))
+    settings = replace(_settings(options), protocols=(*PROTOCOLS, "finetune:quick"))
     _evaluate(_runs(train_part(clips), "train", options), labelled(clips), settings, options.out / "quick")
 
 

@@ -86,7 +86,13 @@ LINEAR_PRESETS = {
     ),
     # He et al., CVPR 2022, appendix A.1 [unverified]; the batch is ours, and with it the need for higher rates.
     "mae": LinearPreset(
-        "lars", 0.1, 256, (1.0, 10.0, 100.0, 300.0), epochs=90, schedule=ScheduleConfig("cosine", warmup=10), norm="batch"
+        "lars",
+        0.1,
+        256,
+        (1.0, 10.0, 100.0, 300.0),
+        epochs=90,
+        schedule=ScheduleConfig("cosine", warmup=10),
+        norm="batch",
     ),
 }
 
