@@ -38,23 +38,25 @@ def run_in_processes(job: FileWriter, todo: Sequence[int], workers: int) -> Iter
     if not workers:
         yield from (job.write_file(file, skip=(), notes=None) for file in todo)
         return
-    left, doubtful, skip = list(todo), set[int](), set[int]()
-    with tempfile.TemporaryDirectory(prefix="kinema-") as folder:
-        notes = Path(folder)
-        while left:
-            alone = [file for file in left if file in doubtful][:1]
-            count = 1 if alone else workers
-            try:
-                for file, size in _run(job, alone or left, count, skip, notes):
-                    left.remove(file)
-                    doubtful.discard(file)
-                    yield size
-            except BrokenProcessPool:
-                found = _at_work(notes)
-                if not found:
-                    raise KinemaError("the processes that read videos die at once: is there enough memory?") from None
-                skip |= {entry for _, entry in found} if len(found) == 1 else set()
-                doubtful |= {file for file, _ in found}
+    with tempfile.TemporaryDirectory(prefix="kinema-") as notes:
+        yield from _run_all(job, list(todo), workers, Path(notes))
+
+
+def _run_all(job: FileWriter, left: list[int], workers: int, notes: Path) -> Iterator[int]:
+    doubtful, skip = set[int](), set[int]()
+    while left:
+        alone = [file for file in left if file in doubtful][:1]
+        try:
+            for file, size in _run(job, alone or left, 1 if alone else workers, skip, notes):
+                left.remove(file)
+                doubtful.discard(file)
+                yield size
+        except BrokenProcessPool:
+            found = _at_work(notes)
+            if not found:
+                raise KinemaError("the processes that read videos die at once: is there enough memory?") from None
+            skip |= {entry for _, entry in found} if len(found) == 1 else set()
+            doubtful |= {file for file, _ in found}
 
 
 def _at_work(notes: Path) -> list[tuple[int, int]]:
