@@ -434,8 +434,7 @@ def test_a_training_that_breaks_down_is_counted_as_wrong(colours):
 
 
 def test_the_card_says_what_was_done(colours):
-    quick = {"epochs": 1, "batch": 3, "native": True, "views": "single_center"}
-    options = {"finetune": quick, "linear": quick}
+    options = {"finetune": {"epochs": 1, "batch": 3, "native": True, "views": "single_center"}}
     settings = EvaluationSettings(
         ("finetune:coclr", "linear:coclr_end2end"), group="scene", pixels=False, options=options, extraction=READING
     )

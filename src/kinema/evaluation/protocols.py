@@ -61,7 +61,8 @@ def protocol(name: str, options: Options | None = None) -> AnyProtocol:
 
     Args:
         name: as in result rows.
-        options: by section ("finetune", "linear", "attentive"), fields of the preset that are changed.
+        options: by section, fields of the preset that are changed: "linear" for probes on stored features, "attentive",
+            "finetune" for all that trains on clips.
 
     Raises:
         RecipeError: there is none, or it has no such field.
@@ -76,7 +77,7 @@ def protocol(name: str, options: Options | None = None) -> AnyProtocol:
         return linear_protocol(preset, overridden(LINEAR_PRESETS[preset], options["linear"], "linear"))
     found = TRAININGS.get(full)
     if isinstance(found, Training):
-        return Training(full, overridden(found.preset, options.get(section, {}), section))
+        return Training(full, overridden(found.preset, options.get("finetune", {}), "finetune"))
     if isinstance(found, Attending):
         return Attending(full, overridden(found.preset, options.get(section, {}), section))
     if full not in PROTOCOLS:
