@@ -9,7 +9,7 @@ from kinema.data.packed import rows
 from kinema.data.reading import execute
 from kinema.data.sample import Column, Flow, Frames, Ragged, Sample, Times, collate, tensor
 from kinema.errors import DataError, VideoError
-from kinema.video.decode import read_frames
+from kinema.video.decode import read_frames, read_sizes
 from kinema.video.flow import PRESETS, compute_flow, encode_flow
 from tests.helpers import HEIGHT, WIDTH, moving_texture
 
@@ -20,32 +20,42 @@ def numbers(*values):
 
 @pytest.fixture
 def decodes(monkeypatch):
-    """The (file, frames, size) of every decode."""
+    """The (file, frames by size) of every decode."""
     calls = []
 
-    def counted(info, indices, size=None):
-        calls.append((info.path.name, np.asarray(indices).tolist(), size))
-        return read_frames(info, indices, size)
+    def counted(info, wanted):
+        calls.append((info.path.name, {size: np.asarray(indices).tolist() for size, indices in wanted.items()}))
+        return read_sizes(info, wanted)
 
-    monkeypatch.setattr(rows, "read_frames", counted)
+    monkeypatch.setattr(rows, "read_sizes", counted)
     return calls
 
 
-def test_reads_of_one_file_and_size_share_one_decode(tiny_videos, decodes):
+def test_reads_of_one_row_share_one_decode(tiny_videos, decodes):
     reads = {
         "first": Frames(0, numbers(3, 1, 3)),
         "second": Times(0, np.array([0.2, 0.1])),
-        "small": Frames(0, numbers(1), (16, 24)),
+        "small": Frames(0, numbers(1, 7), (16, 24)),
         "other": Frames(1, numbers(1)),
     }
     arrays = execute(Sample(reads, {}), tiny_videos)
     names = [tiny_videos.path(row).name for row in (0, 1)]
-    assert decodes == [(names[0], [1, 2, 3], None), (names[0], [1], (16, 24)), (names[1], [1], None)]
+    stored = (HEIGHT, WIDTH)
+    assert decodes == [(names[0], {stored: [1, 2, 3], (16, 24): [1, 7]}), (names[1], {stored: [1]})]
     whole = read_frames(tiny_videos.video(0), np.arange(4)).transpose(3, 0, 1, 2)
     assert np.array_equal(arrays["first"], whole[:, [3, 1, 3]])
     assert np.array_equal(arrays["second"], whole[:, [2, 1]])
-    assert arrays["small"].shape == (3, 1, 16, 24)
+    small = read_frames(tiny_videos.video(0), [1, 7], (16, 24)).transpose(3, 0, 1, 2)
+    assert np.array_equal(arrays["small"], small)
     assert np.array_equal(arrays["other"][:, 0], read_frames(tiny_videos.video(1), [1])[0].transpose(2, 0, 1))
+
+
+def test_the_stored_size_may_have_two_names(tiny_videos):
+    arrays = execute(
+        Sample({"a": Frames(0, numbers(1, 2)), "b": Frames(0, numbers(2, 5), (HEIGHT, WIDTH))}, {}), tiny_videos
+    )
+    assert np.array_equal(arrays["a"][:, 1], arrays["b"][:, 0])
+    assert not np.array_equal(arrays["a"][:, 0], arrays["b"][:, 0])
 
 
 def test_flow_is_of_the_frames_as_read(tiny_videos):

@@ -1,4 +1,4 @@
-"""Carries a plan out: decodes what a sample asks for, once per file and size."""
+"""Carries a plan out: decodes what a sample asks for, once per row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from kinema.data.flows import stored_flow
 from kinema.data.manifest import Manifest
-from kinema.data.packed import read_row
+from kinema.data.packed import read_row_sizes
 from kinema.data.sample import Array, Column, Flow, Frames, Read, Sample, Size, Times
 from kinema.errors import DataError
 from kinema.video.flow import compute_flow, encode_flow
@@ -46,23 +46,23 @@ def execute(sample: Sample, manifest: Manifest) -> dict[str, Array]:
 
 
 def _decode(reads: Mapping[str, Read], manifest: Manifest) -> dict[str, Clip]:
-    """[T, H, W, 3] per Frames or Times read; reads of one file at one size share one decode."""
-    shared: dict[tuple[int, Size | None], dict[str, Indices]] = defaultdict(dict)
+    """[T, H, W, 3] per Frames or Times read; all reads of one row share one decode."""
+    rows: defaultdict[int, defaultdict[Size | None, dict[str, Indices]]] = defaultdict(lambda: defaultdict(dict))
     for name, read in reads.items():
         if isinstance(read, Frames | Times):
-            shared[read.row, read.size][name] = _indices(read, manifest)
+            rows[read.row][read.size][name] = _indices(read, manifest)
     clips: dict[str, Clip] = {}
-    for (row, size), wanted in shared.items():
-        union, positions = np.unique(np.concatenate(list(wanted.values())), return_inverse=True)
-        frames = read_row(manifest, row, union, size)
-        # A clip of distinct frames in order needs no copy.
-        if len(wanted) == 1 and np.array_equal(positions, np.arange(len(union))):
-            clips[next(iter(wanted))] = frames
-            continue
-        ends = np.cumsum([len(indices) for indices in wanted.values()])[:-1]
-        for name, part in zip(wanted, np.split(positions, ends), strict=True):
-            clips[name] = frames[part]
+    for row, sizes in rows.items():
+        unions = {size: np.unique(np.concatenate(list(wanted.values()))) for size, wanted in sizes.items()}
+        for size, frames in read_row_sizes(manifest, row, unions).items():
+            for name, indices in sizes[size].items():
+                clips[name] = _chosen(frames, unions[size], indices)
     return clips
+
+
+def _chosen(frames: Clip, union: Indices, indices: Indices) -> Clip:
+    """The frames `indices` of those read; a clip of distinct frames in order needs no copy."""
+    return frames if np.array_equal(union, indices) else frames[np.searchsorted(union, indices)]
 
 
 def _flow(name: str, sample: Sample, clips: Mapping[str, Clip], manifest: Manifest) -> Array:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kinema.data.index import Index
 from kinema.data.manifest import Manifest
-from kinema.data.packed import read_row
+from kinema.data.packed import pointer, read_row
 from kinema.data.workers import dead_workers_explained
 from kinema.errors import DataError, KinemaError, RecipeError
 from kinema.evaluation.views import Geometry, ViewPreset, clip_indices, geometry
@@ -85,7 +85,7 @@ def _decode(
     manifest: Manifest, row: int, wanted: Mapping[Size, IntArray], thumbnails: Mapping[Size, bool]
 ) -> dict[Size, Clips]:
     """Frames at several sizes: out of one decode, or from a packed store."""
-    if "packed" in manifest.columns and manifest.column("packed")[row] is not None:
+    if pointer(manifest, row, "packed") is not None:
         return {
             size: read_row(manifest, row, frames, size, thumbnail=thumbnails[size]) for size, frames in wanted.items()
         }

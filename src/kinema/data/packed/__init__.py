@@ -5,7 +5,7 @@ from kinema.data.packed.finishing import Finished, finish, verify
 from kinema.data.packed.layout import MANIFEST_FILE, Layout, finished_manifest, is_store, read_layout
 from kinema.data.packed.planning import Plan, Settings, plan_store
 from kinema.data.packed.reading import Store, open_store
-from kinema.data.packed.rows import read_row
+from kinema.data.packed.rows import pointer, read_row, read_row_sizes
 from kinema.data.packed.writing import Job, check_room, claim, stored_bytes, write_files
 
 __all__ = [
@@ -25,8 +25,10 @@ __all__ = [
     "is_store",
     "open_store",
     "plan_store",
+    "pointer",
     "read_layout",
     "read_row",
+    "read_row_sizes",
     "stored_bytes",
     "verify",
     "write_files",

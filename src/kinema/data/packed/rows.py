@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +14,12 @@ import numpy.typing as npt
 from kinema.data.manifest import Manifest
 from kinema.data.packed.reading import fit_frames, open_store
 from kinema.errors import DataError
-from kinema.video.decode import read_frames
+from kinema.video.decode import read_frames, read_sizes
+from kinema.video.info import VideoInfo
 
 Indices = npt.NDArray[np.int64]
+Frames = npt.NDArray[np.uint8]
+Size = tuple[int, int]
 
 
 def read_row(
@@ -46,12 +50,34 @@ def read_row(
         VideoError: a frame cannot be read.
         DataError: the store does not hold these frames, or only smaller ones.
     """
+    return read_row_sizes(manifest, row, {size: indices}, thumbnails={size: thumbnail})[size]
+
+
+def read_row_sizes(
+    manifest: Manifest,
+    row: int,
+    wanted: Mapping[Size | None, npt.ArrayLike],
+    *,
+    thumbnails: Mapping[Size | None, bool] | None = None,
+) -> dict[Size | None, Frames]:
+    """Frames of one row at several sizes, out of one decode: by size, what `read_row` returns for these indices."""
     found = pointer(manifest, row, "packed")
     if found is None:
-        return read_frames(manifest.video(row), indices, size)
-    store = open_store(found.path)
-    pictures = store.read(found.numbers(np.asarray(indices, np.int64)))
-    return fit_frames(pictures.transpose(0, 2, 3, 1), size, store, warn=not thumbnail)
+        return _decoded(manifest.video(row), wanted)
+    store, quiet = open_store(found.path), thumbnails or {}
+    clips: dict[Size | None, Frames] = {}
+    for size, indices in wanted.items():
+        pictures = store.read(found.numbers(np.asarray(indices, np.int64))).transpose(0, 2, 3, 1)
+        clips[size] = fit_frames(pictures, size, store, warn=not quiet.get(size, False))
+    return clips
+
+
+def _decoded(info: VideoInfo, wanted: Mapping[Size | None, npt.ArrayLike]) -> dict[Size | None, Frames]:
+    stored = (info.height, info.width)
+    if None in wanted and stored in wanted:  # one size by two names
+        return {size: read_frames(info, indices, size) for size, indices in wanted.items()}
+    found = read_sizes(info, {size or stored: indices for size, indices in wanted.items()})
+    return {size: found[size or stored] for size in wanted}
 
 
 @dataclass(frozen=True, slots=True)
