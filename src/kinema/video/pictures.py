@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from av.video.reformatter import VideoReformatter
+from av import VideoFormat
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from kinema.video.info import IntArray, VideoInfo
 
@@ -16,6 +17,7 @@ Frames = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 
 _PLANAR = ("yuv420p", "yuvj420p")
+_BILINEAR, _RGB = int(Interpolation.BILINEAR), VideoFormat("rgb24")  # looking names up costs as much as a small copy
 _SCALERS_KEPT = 8  # per thread; making one anew costs as much as using it twice
 
 
@@ -44,8 +46,8 @@ class Output:
             return
         height, width = self.frames.shape[1:3][:: -1 if self._quarters % 2 else 1]
         if frame.format.name in _PLANAR:  # scaling planes is twice as fast as scaling to RGB, and as close
-            frame = self._scaler.reformat(frame, width, height, interpolation="BILINEAR", threads=1)
-        small = self._converter.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", threads=1)
+            frame = self._scaler.reformat(frame, width, height, interpolation=_BILINEAR, threads=1)
+        small = self._converter.reformat(frame, width, height, _RGB, interpolation=_BILINEAR, threads=1)
         plane = small.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height]
         picture = rows[:, : 3 * width].reshape(height, width, 3)

@@ -23,7 +23,8 @@ Take = Callable[[int, Any], None]
 
 # Where the decoder's delay cannot be cut short, a jump costs about as much as decoding this many frames.
 _JUMP = 4
-# A read that begins at most so many frames after the end of the last one is taken as one of a row.
+# A read that begins at most so many frames after the end of the last one is taken as one of a row, as is a first read
+# that begins at the beginning.
 _NEAR = 64
 # Coders in which "no other frame refers to this one" is said of each frame and always true. Not so in HEVC, where
 # frames of a higher temporal layer may still refer to it.
@@ -51,7 +52,7 @@ class Session:
     def __init__(self, info: VideoInfo) -> None:
         self.info = info
         self._files = ExitStack()
-        self._last: int | None = None
+        self._last = -1
         self._in_a_row = False
         self._unsent: set[int] = set()
         self._until = 0
@@ -81,7 +82,7 @@ class Session:
         Raises:
             VideoError: a frame cannot be decoded; the reason names it.
         """
-        self._in_a_row = self._last is not None and 0 < wanted[0] - self._last <= _NEAR
+        self._in_a_row = bool(0 < wanted[0] - self._last <= _NEAR) if self._last >= 0 else wanted[0] == 0
         for run in self._runs(wanted):
             self._read_run(run.tolist(), take)
         self._last = int(wanted[-1])
@@ -226,7 +227,7 @@ class Session:
             if not (arrived or frame.key_frame):
                 raise NotFound  # the keyframe is none: what follows would be smeared
             arrived = True
-            index = int(np.searchsorted(pts, frame.pts))
+            index = int(pts.searchsorted(frame.pts))
             if index < len(pts) and pts[index] == frame.pts:
                 yield index, frame
 
