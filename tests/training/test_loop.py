@@ -24,6 +24,7 @@ from tests.helpers import (
     damage,
     final_weights,
     journal,
+    stopped_and_resumed,
     tiny_recipe,
 )
 
@@ -241,6 +242,22 @@ def validation_by_hand(method, manifest):
         batch = method.prepare(collate([execute(plan, manifest)]), None)
         losses.append(method.losses(batch, method.phases[0])["loss"].item())
     return math.fsum(losses) / len(losses)
+
+
+def test_the_best_weights_are_those_with_the_least_held_out_loss(tiny_videos, tmp_path, monkeypatch):
+    """At a rate that soon breaks what was learned; stopped and resumed in between, it chooses the same."""
+    recipe = plain_recipe(epochs=5, validation=0.3, health=1.0, choose="best", **{"optimiser.lr": 2.0})
+    run = pretrain(recipe, tiny_videos, tmp_path / "run", quiet=True)
+    losses = {record["step"]: record["loss"] for record in journal(tmp_path / "run", "validation")}
+    best = min(losses, key=losses.get)
+    assert run.step == best < max(losses) and losses[best] < list(losses.values())[-1]
+    kept = checkpoints(tmp_path / "run" / "best")
+    assert [folder.name for folder in kept] == [f"step-{best:08d}"]
+    assert load_run(tmp_path / "run", step=max(losses), method=PLAIN).step == max(losses)
+    last = pretrain(replace(recipe, choose="last"), tiny_videos, tmp_path / "last", quiet=True)
+    assert last.step == max(losses) and not torch.equal(last.method.head.weight, run.method.head.weight)
+    again = stopped_and_resumed(monkeypatch, replace(recipe, checkpoint=0), tiny_videos, tmp_path / "again", [best + 1])
+    assert again.step == best and torch.equal(again.method.head.weight, run.method.head.weight)
 
 
 def test_segments_of_one_file_are_held_out_together(tiny_videos, tmp_path):

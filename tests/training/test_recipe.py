@@ -110,6 +110,7 @@ def test_overrides_take_full_or_last_names_and_yaml_values():
         ("checkpoint=-1", "checkpoint=-1.0: must be at least 0"),
         ("ema=1.0", "ema=1.0: a decay lies in"),
         ("validation=1.5", "validation=1.5: a share of the rows"),
+        ("choose=best", "needs held-out rows"),
         ("lr=0", "optimiser.lr=0.0: must be positive"),
     ],
 )

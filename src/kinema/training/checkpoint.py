@@ -8,6 +8,7 @@ run/
   quarantine.jsonl       files that broke during training
   pictures/, pictures.json
   checkpoints/step-00000100/{model.safetensors, ema.safetensors, training_state.pt, state.json}
+  best/checkpoints/…     with choose=best, the one with the least held-out loss
   evaluation/<name>/…, report.html
 """
 
@@ -32,6 +33,7 @@ from kinema.modules.encoder import Encoder, Products
 from kinema.training.files import read_json, write_folder_atomic
 from kinema.training.recipe import Recipe, load_recipe
 
+BEST = "best"
 _REMEDY = "Delete this step's folder to go on from the checkpoint before it."
 
 
@@ -169,11 +171,11 @@ class Run:
 
 
 def load_run(folder: str | Path, *, step: int | None = None, method: str | None = None, ema: bool = False) -> Run:
-    """Load a run folder at its newest checkpoint, or at `step`.
+    """Load a run folder at its newest checkpoint, with choose=best at its best one, or at `step`.
 
     Args:
         folder: what `pretrain` wrote.
-        step: a checkpoint that is still on disk; None: the newest.
+        step: a checkpoint that is still on disk; None: the one that the recipe chooses.
         method: must repeat package.module:Class when the run's method is not kinema's own, since loading such a run
             imports that module. Nothing else in a run folder is ever executed.
         ema: load the averaged weights instead of the last ones.
@@ -184,6 +186,8 @@ def load_run(folder: str | Path, *, step: int | None = None, method: str | None 
     folder = Path(folder)
     recipe = read_run_recipe(folder, method)
     found = checkpoints(folder)
+    if step is None and recipe.choose == "best":
+        found = checkpoints(folder / BEST) or found
     if step is not None:
         found = [entry for entry in found if entry.name == f"step-{step:08d}"]
     if not found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from kinema.methods.base import Method
 from kinema.modules.ema import EMA
 from kinema.modules.sync_bn import convert_sync_batchnorm
 from kinema.training.checkpoint import (
+    BEST,
     Run,
     checkpoints,
     load_run,
@@ -98,6 +100,7 @@ class Trainer:
         self.stepper = Stepper(self.method, recipe, device)
         self.ema = EMA(self.method, recipe.ema) if recipe.ema else None
         self.step = 0
+        self.least_loss = math.inf
         self._pending: tuple[int, Outcome] | None = None
         self._restore()
 
@@ -133,7 +136,7 @@ class Trainer:
                     self._settle(monitor)
             self.step += 1
             if monitor.health_due(self.step):
-                monitor.look(self.method, self.step, self.device)
+                self._keep_best(monitor.look(self.method, self.step, self.device), monitor)
             if time.monotonic() - saved >= self.recipe.checkpoint * 60 and self.step < self.timeline.steps:
                 self._settle(monitor)
                 self.save()
@@ -187,11 +190,18 @@ class Trainer:
         batch: Batch = {name: value.to(self.device, non_blocking=True) for name, value in delivery.batch.items()}
         return self.method.prepare(batch, request_generator(self.recipe.seed, delivery.request, self.device))
 
-    def save(self) -> None:
-        """Write a checkpoint (one process does)."""
+    def _keep_best(self, loss: float | None, monitor: Monitor) -> None:
+        """With choose=best, keep the weights with the least held-out loss so far apart from the checkpoints."""
+        if self.recipe.choose == "best" and loss is not None and loss < self.least_loss:
+            self._settle(monitor)
+            self.least_loss = loss
+            self.save(self.folder / BEST, validation=loss)
+
+    def save(self, folder: Path | None = None, **state: float) -> None:
+        """Write a checkpoint (one process does), in another `folder` instead of those before it."""
         if rank() == 0:
             save_checkpoint(
-                self.folder,
+                folder or self.folder,
                 self.step,
                 model=self.method.state_dict(),
                 training=self.stepper.state_dict(),
@@ -199,9 +209,10 @@ class Trainer:
                     "epoch": self.timeline.clock(self.step).epoch,
                     "threads": torch.get_num_threads(),
                     "versions": versions(),
+                    **state,
                 },
                 ema=self.ema.module.state_dict() if self.ema else None,
-                keep=self.recipe.keep,
+                keep=1 if folder else self.recipe.keep,
             )
 
     def _restore(self) -> None:
@@ -217,6 +228,8 @@ class Trainer:
             self.stepper.load_state_dict(load_training_state(newest, self.device))
             if self.ema:
                 load_weights(self.ema.module, load_tensors(newest / "ema.safetensors"), newest)
+        for best in checkpoints(self.folder / BEST):
+            self.least_loss = float(read_json(best / "state.json")["validation"])
         # Also without a checkpoint: a run that was killed before its first one begins anew, and so does its journal.
         if rank() == 0:
             rewind(self.folder / "metrics.jsonl", self.step)
@@ -284,10 +297,12 @@ FREE_ON_RESUME = {"workers", "checkpoint", "keep", "health"}
 
 def _check_same(folder: Path, recipe: Recipe, manifest: Manifest) -> None:
     before = read_run_recipe(folder, recipe.method)
+    # The best weights are looked for whenever the features are.
+    free = FREE_ON_RESUME - ({"health"} if recipe.choose == "best" else set())
     changed = [
         f"{name} was {getattr(before, name)!r}, now {getattr(recipe, name)!r}"
         for name in before.__dataclass_fields__
-        if name not in FREE_ON_RESUME and getattr(before, name) != getattr(recipe, name)
+        if name not in free and getattr(before, name) != getattr(recipe, name)
     ]
     if changed:
         raise RecipeError(f"{folder} was started with another recipe ({'; '.join(changed)}): resume with the same")

@@ -138,8 +138,8 @@ class Monitor:
         every = self.recipe.health * self.timeline.steps_per_epoch
         return bool(every) and int(step / every) > int((step - 1) / every)
 
-    def look(self, method: Method, step: int, device: torch.device) -> None:
-        """Measure the features' health, and the pretext on held-out videos."""
+    def look(self, method: Method, step: int, device: torch.device) -> float | None:
+        """Measure the features' health, and the pretext on held-out videos, whose loss is returned."""
         if self.writes and self.probe is not None:
             encoder = method.products().encoders["video"]
             features = embed_clips(encoder, self.probe.clips, device)
@@ -154,13 +154,13 @@ class Monitor:
                 verdict=health.verdict,
                 level=health.level,
             )
-        if self.held_out is not None:
-            self._validate(method, self.held_out, step, device)
+        loss = None if self.held_out is None else self._validate(method, self.held_out, step, device)
         # What was measured here is not the step's time.
         self.last, self.waited = time.monotonic(), 0.0
+        return loss
 
     @torch.no_grad()
-    def _validate(self, method: Method, index: Index, step: int, device: torch.device) -> None:
+    def _validate(self, method: Method, index: Index, step: int, device: torch.device) -> float | None:
         """The pretext's loss and parts on held-out samples: same draws each time, eval mode."""
         chosen = torch.linspace(0, len(index) - 1, min(VALIDATION_SAMPLES, len(index))).round().int().tolist()
         parts = [chosen[k : k + self.recipe.batch] for k in range(0, len(chosen), self.recipe.batch)]
@@ -181,9 +181,11 @@ class Monitor:
                 sums[name] = sums.get(name, 0.0) + float(value) * items
             count += items
         method.train()
-        if count:
-            loss = sums.pop("loss") / count
-            self._log("validation", step=step, loss=loss, parts={name: value / count for name, value in sums.items()})
+        if not count:
+            return None
+        loss = sums.pop("loss") / count
+        self._log("validation", step=step, loss=loss, parts={name: value / count for name, value in sums.items()})
+        return loss
 
     def end(self, step: int) -> None:
         """Log the end."""

@@ -90,6 +90,8 @@ class Recipe:
         keep: checkpoints that stay on disk.
         health: epochs between looks at the features; 0: only at the end.
         validation: share of the rows held out for the pretext's own validation.
+        choose: the weights that a run stands for: its "last", or its "best", those with the least loss on the held-out
+            rows at any look at the features (`health`).
     """
 
     method: str
@@ -114,6 +116,7 @@ class Recipe:
     keep: int = 2
     health: float = 1.0
     validation: float = 0.0
+    choose: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
         positive = {"epochs": self.epochs, "batch": self.batch, "accumulate": self.accumulate, "keep": self.keep}
@@ -129,6 +132,8 @@ class Recipe:
             raise RecipeError(f"ema={self.ema}: a decay lies in [0, 1); 0 means no average")
         if not 0 <= self.validation < 1:
             raise RecipeError(f"validation={self.validation}: a share of the rows, in [0, 1)")
+        if self.choose == "best" and not self.validation:
+            raise RecipeError("choose=best needs held-out rows to judge by: set validation, for example validation=0.1")
         if self.optimiser.lr <= 0:
             raise RecipeError(f"optimiser.lr={self.optimiser.lr}: must be positive")
 
