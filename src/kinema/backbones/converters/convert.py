@@ -102,15 +102,17 @@ def _recognise(tensors: Weights, layout: str) -> tuple[Layout, str]:
 def _rename(tensors: Weights, layout: Layout, prefix: str) -> tuple[dict[str, Tensor], list[str]]:
     weights: dict[str, Tensor] = {}
     dropped: list[str] = []
+    unknown: list[str] = []
     for key, value in tensors.items():
         renamed = layout.rename(key.removeprefix(prefix)) if key.startswith(prefix) else None
         if renamed is None:
             dropped.append(key)
+        elif not renamed.startswith("stages."):
+            unknown.append(key)
         else:
             # Gates are linear layers here, and convolutions of one element in some layouts.
             flat = value.flatten(1) if ".gate." in renamed and value.ndim == 5 else value
             weights[renamed] = flat
-    unknown = [key for key in weights if not key.startswith("stages.")]
     if unknown:
         raise RecipeError(f"layout '{layout.name}' has no place for {len(unknown)} tensors: {_some(unknown)}")
     return weights, dropped

@@ -54,7 +54,7 @@ class Layout:
             return None
         for pattern, replacement in self.rules:
             path = re.sub(pattern, replacement, path)
-        return f"{path}.{leaf}"
+        return f"{path}.{leaf}" if path else leaf
 
 
 def blocks(weights: Weights, stage: str) -> int:
