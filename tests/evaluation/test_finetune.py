@@ -143,7 +143,7 @@ def test_published_settings():
         "prp": (160, 8, 16, 112, 1, "uniform10"),
         "rspnet": (30, 64, 16, 112, 1, "uniform10"),
         "ctp": (150, 32, 16, 112, 2, "tsn_uniform"),
-        "coclr": (500, 32, 32, 128, 1, "10x10"),
+        "coclr": (500, 32, 32, 128, 1, "coclr_ten"),
         "severe": (16, 32, 32, 112, 1, "uniform10"),
         "videomae": (100, 128, 16, 224, 4, "dense5x3"),
         "benchmark": (100, 32, 16, 112, 1, "uniform10"),
@@ -151,7 +151,7 @@ def test_published_settings():
         "mas": (18, 30, 16, 112, 1, "uniform10"),
         "child_view": (35, 16, 16, 224, 8, "single_center"),
         "quick": (20, 8, 16, 112, 1, "uniform10"),
-        "coclr_end2end": (100, 32, 32, 128, 1, "10x10"),
+        "coclr_end2end": (100, 32, 32, 128, 1, "coclr_ten"),
     }
     falls = {name: p.schedule.milestones for name, p in presets.items() if p.schedule.milestones}
     assert falls == {
@@ -448,6 +448,19 @@ def test_the_card_says_what_was_done(colours):
     assert card["training input"]["frames"] == 4 and card["trained"] == "all weights"
     assert "batch in training" in card["BatchNorm"] and card["chosen"] == "last weights"
     assert found.find(protocol="linear:coclr_end2end")[0].card["trained"] == "the head"
+
+
+def test_two_evaluations_that_train_give_identical_files(colours, tmp_path):
+    quick = {"epochs": 1, "batch": 3, "views": "single_center", "crop": "area", "jitter": [0.1, 0.1, 0.1, 0.1]}
+    settings = EvaluationSettings(
+        ("finetune", "linear:severe", "episodes:3x1"), group="scene", pixels=False, calibrated=False,
+        options={"finetune": quick, "linear": {"epochs": 2}}, extraction=READING,
+    )  # fmt: skip
+    for name, workers in (("a", 0), ("b", 2)):
+        own = replace(settings, extraction=replace(READING, workers=workers))
+        evaluate({"trained": untrained_net(1), "untrained": untrained_net()}, colours, own).write(tmp_path / name)
+    for file in ("results.json", "predictions.npz"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
 def test_overrides_are_typed_and_checked():

@@ -42,7 +42,7 @@ def planted(split, signal, *, seed=0):
 
 def table_of(features):
     """Features [N, views, D] that are their own last map."""
-    return FeatureTable(np.arange(len(features)), features, {"map": features})
+    return FeatureTable(np.arange(len(features)), features, dict.fromkeys(("map", "p4"), features))
 
 
 def headline(name, features, split):
@@ -114,7 +114,8 @@ def test_centring_removes_a_shift_between_the_sides(split):
 def test_vcop_has_one_level_each(split):
     names = [name for name in PROTOCOLS if not name.startswith("linear:")]
     levels = {name: {level for _, level in headline(name, planted(split, 4.0), split)} for name in names}
-    assert levels.pop("retrieval:vcop") == {"video"} and levels.pop("retrieval:vcop_clip") == {"clip"}
+    assert levels.pop("retrieval:vcop_clip") == {"clip"}
+    assert all(levels.pop(name) == {"video"} for name in ("retrieval:vcop", "svm", "scenes"))
     assert all(found == {"video", "clip"} for found in levels.values())
 
 
@@ -167,3 +168,31 @@ def test_protocol_names():
     assert protocol("retrieval").name == "retrieval:benchmark"
     with pytest.raises(RecipeError, match="Did you mean 'linear'"):
         protocol("liner")
+
+
+def test_another_stage_is_judged_by_name():
+    found = protocol("retrieval:vcop@p4")
+    assert (found.name, found.tap, found.every_view) == ("retrieval:vcop@p4", "p4", False)
+    assert found.card["feature"] == "p4, max pool (1, 2, 2), flattened"
+    assert protocol("retrieval@p2.mean").name == "retrieval:benchmark@p2.mean"
+    assert protocol("retrieval@p2.mean").card["feature"] == "p2, mean over positions"
+    assert protocol("scenes@pooled").tap is None and protocol("scenes@pooled").views == "sliding"
+    assert protocol("similarity@p5+pooled").preset.taps == ("p5", "pooled")
+    assert protocol("similarity", {"similarity": {"normalise": "l1"}}).preset.normalise == "l1"
+    with pytest.raises(RecipeError, match="Did you mean 'knn'"):
+        protocol("kn@p4")
+    with pytest.raises(RecipeError, match="it takes no @p4"):
+        protocol("finetune:vcop@p4")
+
+
+def test_windows_joined_per_video_have_no_accuracy_of_clips(split):
+    table = replace(table_of(planted(split, 4.0)[:, :1]), joined=True)
+    measured = run_protocol(PROTOCOLS["knn"], table, split, 0)
+    assert measured.scores.clip == {} and measured.scores.video[""].shape == (64, 4)
+
+
+def test_half_precision_features_are_judged_as_single(split):
+    features = planted(split, 8.0)
+    half = run_protocol(PROTOCOLS["svm"], table_of(features.astype(np.float16)), split, 0).scores.video[""]
+    single = run_protocol(PROTOCOLS["svm"], table_of(features), split, 0).scores.video[""]
+    np.testing.assert_allclose(half, single, atol=0.02)

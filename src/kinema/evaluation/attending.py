@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from kinema.evaluation.aggregation import joined_views
 from kinema.evaluation.attentive import AttentiveHead
 from kinema.evaluation.features import Array
 from kinema.evaluation.splits import Split
 from kinema.evaluation.tasks import Scores
-from kinema.metrics import mean_softmax, softmax
 from kinema.randomness import key_entropy, numpy_generator
 
 IntArray = npt.NDArray[np.int64]
@@ -99,8 +99,9 @@ def attentive_scores(
         parts.append(logits.view(len(fold.test), segments.per_row, classes).numpy())
         rows.append(fold.test)
     joined = np.concatenate(parts)[np.argsort(np.concatenate(rows), kind="stable")]
+    scores = joined_views(joined, "mean_softmax")
     # Of joined clips there is no accuracy of one.
-    return Scores({"": mean_softmax(joined)}, {"": softmax(joined)} if segments.clips == 1 else {}, {})
+    return scores if segments.clips == 1 else scores._replace(clip={})
 
 
 def fit_attentive(

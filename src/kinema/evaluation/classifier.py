@@ -72,16 +72,22 @@ class Classifier(Method):
 
 
 class Logits(Encoder):
-    """A classifier as an encoder whose pooled feature is the logits, so that it is shown videos as encoders are."""
+    """A classifier as an encoder whose pooled feature is the logits, so that it is shown videos as encoders are.
 
-    def __init__(self, classifier: Classifier) -> None:
+    Args:
+        classifier: the classifier.
+        as_shares: yield the softmax of the logits instead.
+    """
+
+    def __init__(self, classifier: Classifier, *, as_shares: bool = False) -> None:
         super().__init__()
-        self.classifier = classifier
+        self.classifier, self.as_shares = classifier, as_shares
         self.input, self.feature_dim = classifier.input, classifier.classes
 
     def forward(self, x: Tensor, valid: Tensor | None = None, taps: object = ()) -> Features:
         """Normalised clips to Features(pooled=[B, classes])."""
-        return Features(self.classifier(x))
+        logits = self.classifier(x)
+        return Features(logits.softmax(1) if self.as_shares else logits)
 
 
 class _L2Batch(nn.Module):

@@ -14,6 +14,7 @@ from kinema.evaluation.judging import Wanted, judge_all, take
 from kinema.evaluation.recorder import Recorder
 from kinema.evaluation.rows import Results, plain
 from kinema.evaluation.settings import EvaluationSettings
+from kinema.evaluation.similarity import evaluate_pairs
 from kinema.evaluation.splits import labelled, make_split
 from kinema.evaluation.subsets import subset_split
 from kinema.training.checkpoint import versions
@@ -43,6 +44,10 @@ def evaluate(
     """
     settings = settings or EvaluationSettings()
     wanted = Wanted(settings)
+    if wanted.similarity is not None:
+        return evaluate_pairs(
+            encoders, manifest, wanted.similarity, settings, pretraining=pretraining, progress=progress
+        )
     usable = labelled(manifest, label=settings.label, folds=wanted.folds)
     split = make_split(
         usable,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +61,7 @@ class FeatureTable:
         taps: by name, [N, views or 1, K], tokens [N, views or 1, positions, D].
         skipped: what could not be read.
         joined: the views were averaged into one per video, since videos have different numbers of them.
+        stageless: there is one feature only, which stands for every tap.
     """
 
     rows: npt.NDArray[np.int64]
@@ -68,10 +69,11 @@ class FeatureTable:
     taps: dict[str, Array] = field(default_factory=dict)
     skipped: tuple[RowRead, ...] = ()
     joined: bool = False
+    stageless: bool = False
 
     def feature(self, tap: str | None) -> Array:
         """The pooled feature, or a tap."""
-        return self.pooled if tap is None else self.taps[tap]
+        return self.pooled if tap is None or self.stageless else self.taps[tap]
 
     def keep(self, rows: npt.NDArray[np.int64]) -> FeatureTable:
         """The same features of the manifest rows `rows` only."""
@@ -79,7 +81,7 @@ class FeatureTable:
         if kept.all():
             return self
         taps = {name: values[kept] for name, values in self.taps.items()}
-        return FeatureTable(self.rows[kept], self.pooled[kept], taps, self.skipped, self.joined)
+        return replace(self, rows=self.rows[kept], pooled=self.pooled[kept], taps=taps)
 
 
 class Taken(NamedTuple):

@@ -22,6 +22,7 @@ from kinema.data.loading import Delivery, Request, deliver
 from kinema.data.manifest import Manifest
 from kinema.data.sample import Batch, Clock, tensor
 from kinema.errors import DataError
+from kinema.evaluation.aggregation import joined_views
 from kinema.evaluation.classifier import Classifier, Logits, block_depths
 from kinema.evaluation.extract import Extraction, extract, frozen
 from kinema.evaluation.finetune_clips import LabelledClips
@@ -31,7 +32,7 @@ from kinema.evaluation.reading import shown
 from kinema.evaluation.rows import plain
 from kinema.evaluation.splits import Fold, Split
 from kinema.evaluation.tasks import Scores
-from kinema.metrics import mean_logits, mean_softmax, softmax
+from kinema.evaluation.views import view_preset
 from kinema.modules.encoder import Encoder
 from kinema.randomness import key_entropy
 from kinema.training.recipe import Recipe
@@ -81,11 +82,15 @@ def finetuned_scores(trained: Trained, manifest: Manifest, split: Split, reading
     classifier = trained.classifier
     test = split.folds[0].test
     options = replace(reading, views=classifier.preset.views, taps=(), cache=None)
-    table = extract({"": Logits(classifier)}, manifest.select(test), options)[""]
+    aggregation, is_joined = classifier.preset.aggregation, view_preset(options.views).clips is None
+    # Where videos have windows in different numbers, extraction averages them: what it averages must be what counts.
+    encoder = Logits(classifier, as_shares=is_joined and aggregation == "mean_softmax")
+    table = extract({"": encoder}, manifest.select(test), options)[""]
     logits = np.full((len(test), *table.pooled.shape[1:]), np.nan)
     logits[table.rows] = table.pooled
-    join = mean_logits if classifier.preset.aggregation == "mean_logits" else mean_softmax
-    return Scores({"": join(logits)}, {"": softmax(logits)}, trained.card)
+    return (
+        Scores({"": logits[:, 0]}, {}, trained.card) if is_joined else joined_views(logits, aggregation, trained.card)
+    )
 
 
 def finetune_card(name: str, preset: FineTune, encoder: Encoder) -> dict[str, Any]:

@@ -126,7 +126,7 @@ _STS = FineTune(
 )
 _COCLR_CLIPS = FineTune(
     frames=32, size=(128, 128), resize=(224, 298), crop="area", flip=0.5, jitter=(0.4, 0.4, 0.4, 0.1),
-    jitter_probability=0.3, batch=32, views="10x10",
+    jitter_probability=0.3, batch=32, views="coclr_ten",
 )
 FINETUNE_PRESETS: dict[str, FineTune] = {
     "vcop": _VCOP,

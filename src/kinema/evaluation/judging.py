@@ -20,11 +20,21 @@ from kinema.evaluation.extract import Extraction, FeatureTable, Progress
 from kinema.evaluation.finetune import finetune, finetune_card, finetuned_scores
 from kinema.evaluation.finetune_presets import FineTune
 from kinema.evaluation.measure import Measured, run_protocol
-from kinema.evaluation.protocols import PROTOCOLS, Attending, EpisodeProtocol, Training, protocol
+from kinema.evaluation.pairing import SimilarityPreset
+from kinema.evaluation.protocols import (
+    PROTOCOLS,
+    AnyProtocol,
+    Attending,
+    EpisodeProtocol,
+    Similarity,
+    Training,
+    protocol,
+)
 from kinema.evaluation.recorder import PIXEL_PROTOCOL, Recorder
 from kinema.evaluation.rows import plain
 from kinema.evaluation.settings import EvaluationSettings
 from kinema.evaluation.splits import Split
+from kinema.evaluation.svm import run_svm
 from kinema.evaluation.tasks import Protocol, Scores
 from kinema.evaluation.views import view_preset
 from kinema.modules.encoder import Encoder
@@ -38,7 +48,9 @@ class Wanted:
 
     Attributes:
         stored, episodes, attending, training: protocols of each kind.
-        classifies: any of them names classes, so that the pixel references are asked to.
+        similarity: how pairs are judged, where that is what is wanted, and nothing else.
+        classifies: any of them names classes otherwise than by a plane, so that the logistic regression that defines
+            the pixel references stands for it there.
         plans: how features are taken, the settings' views first; of all of them a video is decoded once.
         folds: the column whose values are left out in turn: the protocols' own, else the settings'.
     """
@@ -49,7 +61,9 @@ class Wanted:
         self.episodes = [one for one in found if isinstance(one, EpisodeProtocol)]
         self.attending = [one for one in found if isinstance(one, Attending)]
         self.training = [one for one in found if isinstance(one, Training)]
-        self.classifies = bool(self.attending or self.training) or not all(one.retrieves for one in self.stored)
+        self.similarity = _alone(found)
+        defined = all(one.retrieves or one.run is run_svm for one in self.stored)
+        self.classifies = bool(self.attending or self.training) or not defined
         self._own = settings.extraction.views
         self.views = tuple(dict.fromkeys([self._own, *map(self.views_of, self.stored)]))
         self.plans = [self._plan(settings.extraction, views) for views in self.views]
@@ -68,8 +82,10 @@ class Wanted:
     def _plan(self, extraction: Extraction, views: str) -> Extraction:
         own = [one for one in self.stored if self.views_of(one) == views]
         taps = dict.fromkeys(name for one in own for name in (one.tap, *one.taps) if name is not None)
-        every_view = any(one.every_view for one in own)
-        return replace(extraction, views=views, taps=tuple(taps), every_view=every_view)
+        single = [one.name for one in own if one.every_view]
+        if single and view_preset(views).clips is None:
+            raise RecipeError(f"'{single[0]}' judges single clips, which the views '{views}' join; use other --views")
+        return replace(extraction, views=views, taps=tuple(taps), every_view=bool(single))
 
     def _folds(self, stated: str | None) -> str | None:
         columns = {one.folds or stated for one in self.stored} or {stated}
@@ -85,6 +101,14 @@ class Wanted:
                 f"'{self.training[0].name}' would train once for each of {len(split.folds)} folds; use a manifest with "
                 "a column 'split', or leave this protocol out"
             )
+
+
+def _alone(found: Sequence[AnyProtocol]) -> SimilarityPreset | None:
+    """The preset for pairs; their samples are no videos, so that nothing else can be evaluated with them."""
+    similar = [one for one in found if isinstance(one, Similarity)]
+    if similar and len(found) > 1:
+        raise RecipeError(f"'{similar[0].name}' judges pairs, not videos: evaluate it by itself")
+    return similar[0].preset if similar else None
 
 
 def take(arms: Sequence[Arm], manifest: Manifest, wanted: Wanted, progress: Progress | None) -> Tables:

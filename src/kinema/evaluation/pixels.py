@@ -64,10 +64,10 @@ class PixelReader:
 
 
 def split_references(table: FeatureTable) -> dict[str, FeatureTable]:
-    """The table of `PixelReader` as one table [N, 1, D] for each of `PIXEL_ARMS`; "map" is the same feature."""
+    """The table of `PixelReader` as one table [N, 1, D] for each of `PIXEL_ARMS`."""
     parts = np.split(table.pooled, np.cumsum([SIDE * SIDE, SIDE * SIDE]), axis=2)
     return {
-        name: FeatureTable(table.rows, part, {"map": part}, table.skipped)
+        name: FeatureTable(table.rows, part, {}, table.skipped, stageless=True)
         for name, part in zip(PIXEL_ARMS, parts, strict=True)
     }
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from kinema.evaluation import logistic
+from kinema.evaluation.aggregation import joined_views
 from kinema.evaluation.linear_sgd import LINEAR_PRESETS, NORMS, Heads, LinearPreset, Setting, fit_heads
 from kinema.evaluation.rows import plain
 from kinema.evaluation.tasks import Part, Protocol, Scores, Task
@@ -42,10 +43,11 @@ def run_linear(task: Task, *, preset: LinearPreset) -> Scores:
     grid = preset.settings()
     setting, card = _chosen(task, preset, grid) if len(grid) > 1 else (grid[0], {})
     heads = _fit(task, task.train, preset, [setting])
-    clip = _probabilities(heads, _feature(task.test, setting.tap), task.device)[0]
+    logits = _logits(heads, _feature(task.test, setting.tap), task.device)[0]
     card |= {"lr": preset.lr * setting.lr, "weight decay": setting.weight_decay, "tap": setting.tap}
     # A published rate can be too high for some features; what broke down is counted as wrong, and said.
-    return Scores({"": clip.mean(1)}, {"": clip}, card | {"diverged": not np.isfinite(clip).all().item()})
+    card |= {"diverged": not np.isfinite(logits).all().item()}
+    return joined_views(logits, "mean_softmax", card)
 
 
 def linear_protocol(name: str, preset: LinearPreset) -> Protocol:
@@ -68,7 +70,7 @@ def _chosen(task: Task, preset: LinearPreset, grid: list[Setting]) -> tuple[Sett
         for tap in preset.taps:
             chosen = [k for k, setting in enumerate(grid) if setting.tap == tap]
             heads = _fit(task, train, preset, [grid[k] for k in chosen])
-            video = _probabilities(heads, _feature(held, tap), task.device).mean(2)
+            video = softmax(_logits(heads, _feature(held, tap), task.device)).mean(2)
             own = video[:, np.arange(len(held.labels)), held.labels]
             losses[chosen] += -np.log(np.maximum(own, 1e-12)).sum(1)
     counted = sum(len(held.labels) for _, held in parts)
@@ -93,11 +95,11 @@ def _feature(part: Part, tap: str) -> Features:
     return part.features if tap == "pooled" else part.taps[f"{tap}.mean"]
 
 
-def _probabilities(heads: Heads, features: Features, device: str) -> npt.NDArray[np.float64]:
+def _logits(heads: Heads, features: Features, device: str) -> npt.NDArray[np.float32]:
     """[N, views, D] to [P, N, views, classes]."""
     with torch.no_grad():
         logits = heads.logits(torch.from_numpy(np.ascontiguousarray(features)).flatten(0, 1).to(device)).cpu()
-    return softmax(logits.view(len(logits), *features.shape[:2], -1).numpy())
+    return np.asarray(logits.view(len(logits), *features.shape[:2], -1).numpy())
 
 
 LINEAR = (

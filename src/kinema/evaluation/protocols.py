@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kinema.errors import RecipeError, suggest
@@ -13,12 +13,14 @@ from kinema.evaluation.finetune_presets import FINETUNE_PRESETS, FROZEN_PRESETS,
 from kinema.evaluation.linear_sgd import LINEAR_PRESETS
 from kinema.evaluation.neighbours import KNN
 from kinema.evaluation.overrides import overridden
+from kinema.evaluation.pairing import NAME, SimilarityPreset
 from kinema.evaluation.probes import LINEAR, linear_protocol
 from kinema.evaluation.retrieving import RETRIEVAL
+from kinema.evaluation.svm import SVM
 from kinema.evaluation.tasks import Protocol
 
 Options = Mapping[str, Mapping[str, Any]]
-SECTIONS = ("finetune", "linear", "attentive")
+SECTIONS = ("finetune", "linear", "attentive", "similarity")
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,16 @@ class EpisodeProtocol:
     episodes: Episodes
 
 
-AnyProtocol = Protocol | Training | Attending | EpisodeProtocol
-PROTOCOLS = {found.name: found for found in (*KNN, *LINEAR, *RETRIEVAL)}
+@dataclass(frozen=True)
+class Similarity:
+    """The protocol whose samples are pairs of videos."""
+
+    name: str
+    preset: SimilarityPreset
+
+
+AnyProtocol = Protocol | Training | Attending | EpisodeProtocol | Similarity
+PROTOCOLS = {found.name: found for found in (*KNN, *LINEAR, *RETRIEVAL, *SVM)}
 TRAININGS: dict[str, Training | Attending] = {
     **{f"finetune:{name}": Training(f"finetune:{name}", preset) for name, preset in FINETUNE_PRESETS.items()},
     **{f"linear:{name}": Training(f"linear:{name}", preset) for name, preset in FROZEN_PRESETS.items()},
@@ -59,6 +69,9 @@ _SHORT = {"retrieval": "retrieval:benchmark", "finetune": "finetune:quick", "lin
 def protocol(name: str, options: Options | None = None) -> AnyProtocol:
     """The protocol called `name`; "retrieval" and "finetune" are short for a preset, "episodes:NxK" is made to measure.
 
+    "retrieval:vcop@p4" judges another stage: its map max-pooled and flattened, "@p4.mean" its mean over positions,
+    "@pooled" the encoder's own vector.
+
     Args:
         name: as in result rows.
         options: by section, fields of the preset that are changed: "linear" for probes on stored features, "attentive",
@@ -68,7 +81,16 @@ def protocol(name: str, options: Options | None = None) -> AnyProtocol:
         RecipeError: there is none, or it has no such field.
     """
     options = options or {}
-    full = _SHORT.get(name, name)
+    base, _, tap = name.partition("@")
+    full = _SHORT.get(base, base)
+    if full == NAME:
+        similar = overridden(SimilarityPreset(), options.get(NAME, {}), NAME)
+        similar = replace(similar, taps=tuple(tap.split("+"))) if tap else similar
+        return Similarity(similar.name, similar)
+    if tap and full in PROTOCOLS:
+        return tapped(PROTOCOLS[full], tap)
+    if tap and full in TRAININGS:
+        raise RecipeError(f"'{full}' does not judge stored features of a stage: it takes no @{tap}")
     episodes = parse_episodes(full)
     if episodes is not None:
         return EpisodeProtocol(f"episodes:{episodes.ways}x{episodes.shots}", episodes)
@@ -82,6 +104,21 @@ def protocol(name: str, options: Options | None = None) -> AnyProtocol:
         return Attending(full, overridden(found.preset, options.get(section, {}), section))
     if full not in PROTOCOLS:
         raise RecipeError(
-            f"there is no protocol called '{name}'.{suggest(name, [*PROTOCOLS, *TRAININGS, *_SHORT, 'episodes'])}"
+            f"there is no protocol called '{name}'.{suggest(base, [*PROTOCOLS, *TRAININGS, *_SHORT, 'episodes', NAME])}"
         )
     return PROTOCOLS[full]
+
+
+def tapped(found: Protocol, tap: str) -> Protocol:
+    """A protocol on stored features with another stage output in place of its own.
+
+    Raises:
+        RecipeError: it chooses among several.
+    """
+    if found.taps:
+        raise RecipeError(f"'{found.name}' chooses among stages itself: it takes no @{tap}")
+    stage, mean = tap.removesuffix(".mean"), tap.endswith(".mean")
+    pooled_by = "mean over positions" if mean else "max pool (1, 2, 2), flattened"
+    feature = "pooled" if tap == "pooled" else f"{stage}, {pooled_by}"
+    card = found.card | {"feature": feature}
+    return replace(found, name=f"{found.name}@{tap}", tap=None if tap == "pooled" else tap, card=card)

@@ -17,7 +17,7 @@ from kinema.evaluation.exposure import Exposure, exposure
 from kinema.evaluation.measure import Measured, Metric, group_means, interval, metrics
 from kinema.evaluation.pixels import PIXEL_ARMS
 from kinema.evaluation.rows import Comparison, ResultRow, Results, plain
-from kinema.evaluation.splits import Split
+from kinema.evaluation.splits import Split, row_names
 
 PIXEL_PROTOCOL = "linear"
 
@@ -51,7 +51,7 @@ class Recorder:
         """Go on with other training rows for the same test rows, and keep the list of them."""
         self.split, self.draw = split, draw
         self.card |= {"split": split.description, "training subset": subset, "draw": draw}
-        names = self._names()
+        names = self.names()
         chosen = {fold.name: [names[row] for row in fold.train] for fold in split.folds}
         self.subsets.append({"draw": draw, "subset": subset, "training videos": chosen})
 
@@ -84,7 +84,7 @@ class Recorder:
         """Everything collected, with the comparisons."""
         labels = self.split.labels[self.tested]
         common: dict[str, npt.NDArray[np.generic]] = {
-            "ids": np.array(self._names())[self.tested],
+            "ids": np.array(self.names())[self.tested],
             "labels": labels,
             "classes": np.array(self.split.classes),
             "groups": self.groups[self.member],
@@ -121,7 +121,11 @@ class Recorder:
             return Exposure("transductive", len(self.tested), "BatchNorm statistics, without labels, are of all rows")
         if arm.is_baseline:
             return Exposure("none", 0, "no pre-training")
-        return exposure(self.manifest, self.tested.tolist(), self.pretraining.get(arm.name))
+        return exposure(self.manifest, self.shown(), self.pretraining.get(arm.name))
+
+    def shown(self) -> list[int]:
+        """Rows of the manifest that the tests show."""
+        return [int(row) for row in self.tested]
 
     def _comparisons(self) -> Iterator[Comparison]:
         names = list(dict.fromkeys(name for name, _ in self._judged))
@@ -140,17 +144,17 @@ class Recorder:
         for name in names:
             kind = protocol
             if not protocol.startswith("retrieval"):
-                kind = PIXEL_PROTOCOL if name in PIXEL_ARMS else protocol
+                defined = name in PIXEL_ARMS and (name, PIXEL_PROTOCOL) in self._judged
+                kind = PIXEL_PROTOCOL if defined else protocol
                 if name == SCRATCH and (name, kind) not in self._judged:
                     # Under protocols that do not fine-tune, what the labels alone give is the first that does.
                     kind = next(other for arm, other in self._judged if arm == SCRATCH)
             found += [self._judged[name, kind]] if (name, kind) in self._judged else []
         return found
 
-    def _names(self) -> list[str]:
-        """Unique names of all rows: the path as the manifest has it, and the bounds of a segment."""
-        columns = [self.manifest.column(name) for name in ("path", "start", "end") if name in self.manifest.columns]
-        return [" ".join(str(cell) for cell in cells if cell is not None) for cells in zip(*columns, strict=True)]
+    def names(self) -> list[str]:
+        """Unique names of all samples."""
+        return row_names(self.manifest)
 
 
 def _merged(choices: Sequence[dict[str, Any]]) -> dict[str, Any]:

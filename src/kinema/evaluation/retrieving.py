@@ -45,7 +45,7 @@ _CENTRED = {"centring": "each side minus its own mean, which uses statistics of 
 RETRIEVAL = (
     Protocol("retrieval:benchmark", run_retrieval, True, _POOLED),
     Protocol("retrieval:rspnet", run_retrieval, True, _POOLED),
-    Protocol("retrieval:coclr", partial(run_retrieval, centred=True), True, _POOLED | _CENTRED),
+    Protocol("retrieval:coclr", partial(run_retrieval, centred=True), True, _POOLED | _CENTRED, views="coclr"),
     Protocol(
         "retrieval:vcop",
         partial(run_retrieval, levels=("video",)),

@@ -46,8 +46,9 @@ def evaluate_run(
     folder = run.folder / "evaluation"
     if settings.extraction.cache is None:
         settings = replace(settings, extraction=replace(settings.extraction, cache=folder / "cache"))
-    settings = replace(settings, seed=run.recipe.seed)
-    arms: dict[str, Encoder] = {TRAINED: run.encoder(), UNTRAINED: _untrained(run)}
+    seed = run.recipe.seed
+    # Folds and other draws of the evaluation keep their own seed, so that runs of other seeds meet the same ones.
+    arms = {TRAINED: {seed: run.encoder()}, UNTRAINED: {seed: _untrained(run)}}
     # Of published weights nobody has the pre-training manifest: their rows are marked "unknown".
     seen = {TRAINED: run.manifest} if (run.folder / "data.parquet").is_file() else {}
     results = evaluate(arms, manifest, settings, pretraining=seen, progress=progress)

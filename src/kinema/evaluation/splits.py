@@ -129,6 +129,12 @@ def file_groups(manifest: Manifest, group: str) -> list[str]:
     return [str(paths[i] if value in (None, "") else value) for i, value in enumerate(manifest.column(column))]
 
 
+def row_names(manifest: Manifest) -> list[str]:
+    """Unique names of all rows: the path as the manifest has it, and the bounds of a segment."""
+    columns = [manifest.column(name) for name in ("path", "start", "end") if name in manifest.columns]
+    return [" ".join(str(cell) for cell in cells if cell is not None) for cells in zip(*columns, strict=True)]
+
+
 def checked(split: Split) -> Split:
     """The same split.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROW_HEAD = ("arm", "protocol", "metric", "video %", "clip %", "by seed", "exposure")
 COMPARISON_HEAD = ("arm", "against", "protocol", "points", "95 % interval", "p", "groups", "verdict")
-_HEADLINES = ("top1", "R@1", "R@5")
+_HEADLINES = ("top1", "R@1", "R@5", "AUC")
 
 
 def result_lines(results: Results, *, every_metric: bool = False) -> list[tuple[str, ...]]:
