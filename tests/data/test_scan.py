@@ -327,3 +327,5 @@ def test_what_a_layout_misses_is_quarantined_with_what_cannot_be_read(tree):
     assert scan(folder, layout="folders", workers=1).manifest.columns[:2] == ["path", "frames"]
     with pytest.raises(RecipeError, match=r"layout='ucf101' is for folders, and .*1.mp4 is a file"):
         scan(folder / "a" / "1.mp4", layout="ucf101")
+    with pytest.raises(RecipeError, match=r"split='2' is for folders"):
+        scan(folder / "a" / "1.mp4", split=2)

@@ -93,12 +93,7 @@ def scan(
         DataError: nothing there, no video in it, none that can be read, or no such layout.
         RecipeError: an option is unknown or means nothing here.
     """
-    if labels not in (None, "folder", "none"):
-        raise RecipeError(f"labels='{labels}' is unknown.{suggest(str(labels), ('folder', 'none'))}")
-    if workers is not None and workers < 1:
-        raise RecipeError(f"workers={workers}: at least one is needed")
-    if fps is not None and not fps > 0:
-        raise RecipeError(f"fps={fps}: a rate is above 0")
+    _check(labels, workers, fps)
     options = LayoutOptions(labels, split, fps, None if lists is None else Path(lists))
     listed = _collect(Path(source), layout, options)
     wanted = {str(row["path"] or ""): row.get("fps") or fps for row in listed.rows}
@@ -123,6 +118,15 @@ def scan(
     )
 
 
+def _check(labels: str | None, workers: int | None, fps: float | None) -> None:
+    if labels not in (None, "folder", "none"):
+        raise RecipeError(f"labels='{labels}' is unknown.{suggest(str(labels), ('folder', 'none'))}")
+    if workers is not None and workers < 1:
+        raise RecipeError(f"workers={workers}: at least one is needed")
+    if fps is not None and not fps > 0:
+        raise RecipeError(f"fps={fps}: a rate is above 0")
+
+
 def _collect(source: Path, layout: str, options: LayoutOptions) -> Listing:
     """Rows to be completed, the folder that their paths start from, and what was passed over."""
     if not source.exists():
@@ -130,8 +134,13 @@ def _collect(source: Path, layout: str, options: LayoutOptions) -> Listing:
     suffix = source.suffix.lower()
     if source.is_dir() or suffix == ".tar":
         return lay_out(source, layout, options)
-    if layout != AUTO:
-        raise RecipeError(f"layout='{layout}' is for folders, and {source} is a file")
+    for option, value in (
+        ("layout", None if layout == AUTO else layout),
+        ("split", options.split),
+        ("lists", options.lists),
+    ):
+        if value is not None:
+            raise RecipeError(f"{option}='{value}' is for folders, and {source} is a file")
     if suffix in (".csv", ".parquet"):
         listed = Manifest.read(source, check_files=False)
         return Listing(listed.root, [listed.row(i) for i in range(len(listed))], "list", f"list: {source.name}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from kinema.data.layouts.listing import Columns, Layout, Listing, Source, finish
-from kinema.data.layouts.tree import VIDEO_SUFFIXES
+from kinema.data.layouts.tree import VIDEO_SUFFIXES, suffix_of
 from kinema.errors import DataError
-from kinema.video.archives import contents
+from kinema.video.archives import Member, contents
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "validate": "val"}
 """What folders and lists call the parts of a set, and what kinema calls them."""
@@ -82,30 +82,34 @@ def _webdataset(source: Source, archives: Sequence[str]) -> Listing:
 def _shard(archive: Path, name: str) -> list[Columns]:
     """A row per video of a shard; files with the same name up to the first dot tell about it (`.cls .txt .json`)."""
     members = contents(archive).members
-    samples: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    samples: defaultdict[str, dict[str, Member]] = defaultdict(dict)
     for member in members:
         folder, _, file = member.rpartition("/")
-        key, _, suffix = file.partition(".")
-        samples[f"{folder}/{key}"][suffix.lower()] = member
-    rows = []
+        samples[f"{folder}/{file.partition('.')[0]}"][member] = members[member]
+    rows: list[Columns] = []
     with archive.open("rb") as file_:
         for parts in samples.values():
-            told: Columns = {}
-            for suffix in ("json", "cls", "txt"):
-                if suffix in parts:
-                    file_.seek(members[parts[suffix]].offset)
-                    told |= _told(suffix, file_.read(members[parts[suffix]].bytes))
-            videos = [member for suffix, member in parts.items() if f".{suffix.rpartition('.')[2]}" in VIDEO_SUFFIXES]
-            rows += [{"path": f"{name}/{video}", **told} for video in videos]
+            told = _about(file_, parts)
+            rows += [{"path": f"{name}/{part}", **told} for part in parts if suffix_of(part) in VIDEO_SUFFIXES]
     return rows
+
+
+def _about(archive: IO[bytes], parts: Mapping[str, Member]) -> Columns:
+    """What the files of one sample tell: JSON first, then what it may have left out."""
+    told: Columns = {}
+    for suffix in (".json", ".cls", ".txt"):
+        for member in (member for part, member in parts.items() if suffix_of(part) == suffix):
+            archive.seek(member.offset)
+            told |= _told(suffix, archive.read(member.bytes))
+    return told
 
 
 def _told(suffix: str, content: bytes) -> Columns:
     """Columns out of a sample's class number, caption, or JSON of both."""
     text = content.decode("utf-8", "replace").strip()
-    if suffix == "cls":
+    if suffix == ".cls":
         return {"label": text}
-    if suffix == "txt":
+    if suffix == ".txt":
         return {"text": text}
     try:
         stated: Any = json.loads(text)
