@@ -171,6 +171,15 @@ def test_a_few_videos_stay_open(tmp_path, work):
     assert work["opened"] == 7
 
 
+def test_fewer_large_videos_stay_open_but_always_the_last(tmp_path, monkeypatch):
+    infos = [probe(write_numbered(tmp_path / f"{number}.mp4", 4)) for number in range(4)]
+    for pixels, kept in ((2 * 96 * 64, 2), (1, 1)):
+        monkeypatch.setattr(session, "_KEPT_PIXELS", pixels)
+        for info in infos:
+            read_frames(info, [3])
+        assert [open_.info for open_ in session._open.values()] == infos[-kept:]
+
+
 def test_an_open_video_that_was_replaced_is_opened_again(tmp_path, work):
     path = write_numbered(tmp_path / "a.mp4", 30)
     info = probe(path)

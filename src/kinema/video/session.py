@@ -32,7 +32,8 @@ _SKIPPABLE = ("h264", "mpeg1video", "mpeg2video", "mpeg4")
 # Containers that store the time of every packet, so that opening them need not look further than their headers.
 _TIMED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 _TIMED_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-_KEPT_OPEN = 4
+# Per process; a decoder may hold 16 pictures, so that this many pixels stand for about 100 MB.
+_KEPT_OPEN, _KEPT_PIXELS = 4, 4_000_000
 
 
 class _Missed(Exception):
@@ -254,11 +255,16 @@ def read(info: VideoInfo, wanted: IntArray, take: Take) -> None:
         session.close()
         raise
     with _lock:
-        _open[key], spare = session, [_open[key]] if key in _open else []
-        if len(_open) > _KEPT_OPEN:
-            spare.append(_open.popitem(last=False)[1])
-    for surplus in spare:
-        surplus.close()
+        surplus = [_open.pop(key)] if key in _open else []  # of a thread that read the same video meanwhile
+        _open[key] = session
+        while len(_open) > _KEPT_OPEN or (len(_open) > 1 and _pixels() > _KEPT_PIXELS):
+            surplus.append(_open.popitem(last=False)[1])
+    for other in surplus:
+        other.close()
+
+
+def _pixels() -> int:
+    return sum(session.info.width * session.info.height for session in _open.values())
 
 
 def _identity(info: VideoInfo) -> object:
