@@ -24,7 +24,11 @@ import numpy as np
 from ut_interaction import labelled, read_clips, train_part
 
 from kinema import Manifest, load_recipe, pretrain, scan
+from kinema.app.flowing import flow_to_screen
+from kinema.app.packing import store_to_screen
 from kinema.app.rendering import CALM
+from kinema.data.opening import open_manifest
+from kinema.data.packed import Settings
 from kinema.data.synthetic import render_world
 from kinema.evaluation import EvaluationSettings, Extraction, as_markdown, evaluate
 from kinema.modules.encoder import Encoder
@@ -45,6 +49,7 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "mas-motion": ("mas", ("appearance=none",)),
     "mas-appearance": ("mas", ("motion=none",)),
 }
+SIZE = (72, 96)
 PROTOCOLS = ("knn", "linear", "retrieval:vcop")
 
 
@@ -63,7 +68,7 @@ def main() -> None:
     parser.add_argument("--protocols", nargs="+", default=[*PROTOCOLS])
     options = parser.parse_intermixed_args()
     clips = render(options) if options.world == "synthetic" else read_clips(options.data)
-    material = clips if options.world == "ut" else train_part(clips)
+    material = stored(clips if options.world == "ut" else train_part(clips), options.out)
     runs = {name: [train(name, seed, material, options) for seed in options.seeds] for name in options.variants}
     if options.only is None:
         judge(runs, clips, material, options)
@@ -76,6 +81,15 @@ def render(options: argparse.Namespace) -> Manifest:
     order = np.argsort(manifest.column("path"))
     splits = {int(row): "train" if place < options.train else "test" for place, row in enumerate(order)}
     return Manifest.from_rows([{**manifest.row(i), "split": splits[i]} for i in range(len(manifest))], manifest.root)
+
+
+def stored(clips: Manifest, out: Path) -> Manifest:
+    """The clips with frames and flow as recipe `tiny` reads them, computed once for all runs."""
+    out.mkdir(parents=True, exist_ok=True)
+    clips.write(out / "clips.parquet")
+    store_to_screen(out / "clips.parquet", out / "frames", Settings("frames", "raw", SIZE), workers=1)
+    flow_to_screen(out / "frames", out / "flow", preset="dis-medium", size=SIZE, stride=2, format="raw", bits=16)
+    return open_manifest(out / "flow")
 
 
 def train(name: str, seed: int, material: Manifest, options: argparse.Namespace) -> Run:
