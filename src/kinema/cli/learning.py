@@ -50,6 +50,29 @@ def _pretrain(options: argparse.Namespace) -> None:
         print(f"run folder: {out}\nnext: kinema evaluate {out} --data labelled.csv · kinema report {out}")
 
 
+def add_labels(commands: Commands) -> None:
+    """`kinema labels`."""
+    parser = commands.add_parser(
+        "labels",
+        help="write the motion and appearance labels of every clip (sts, mas)",
+        usage="kinema labels METHOD --data DATA -o OUT [options] [key=value …]",
+    )
+    parser.add_argument("method", choices=("sts", "mas"), help="whose clips and options")
+    parser.add_argument("--data", type=Path, required=True, help="manifest from scan, or a folder of videos")
+    parser.add_argument("--recipe", default=None, help="'tiny', 'paper' or a YAML file (default: tiny)")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="table to write: .parquet, or .csv")
+    parser.set_defaults(run=_labels, overrides=[])
+
+
+def _labels(options: argparse.Namespace) -> None:
+    from kinema.app.labelling import labels_to_file
+    from kinema.data.opening import open_manifest
+    from kinema.training.recipe import load_recipe
+
+    recipe = load_recipe(options.method, options.recipe, options.overrides)
+    labels_to_file(recipe, open_manifest(options.data), options.out)
+
+
 def add_import(commands: Commands) -> None:
     """`kinema import`."""
     parser = commands.add_parser(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.data.index import Index, by_duration, per_row
+from kinema.data.loading import Delivery, Request, deliver
 from kinema.data.manifest import Manifest
 from kinema.data.sample import Batch, Clock, Flow, Frames, Read, Sample, tensor
 from kinema.errors import RecipeError
@@ -30,6 +32,7 @@ from kinema.video.flow import decode_flow
 from kinema.views.geometry import centre_crop, crop_flip, crop_flip_flow, draw_crop, draw_flip
 
 Size = tuple[int, int]
+Compute = Callable[[Batch], Batch]
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,32 @@ class StatisticsMethod(Method):
     def param_group(self, name: str, parameter: nn.Parameter) -> ParamGroup:
         """Biases, those of BatchNorm included, learn at twice the rate (released code of both methods)."""
         return ParamGroup(lr=2.0) if name.endswith("bias") else ParamGroup()
+
+
+class _Centre:
+    """Plans centre crops without mirror, and prepares them in a way of its own."""
+
+    def __init__(self, method: StatisticsMethod, compute: Compute) -> None:
+        self.method, self.compute = method, compute
+
+    def plan(self, i: int, index: Index, clock: Clock, rng: np.random.Generator) -> Sample:
+        return self.method.plan_centre(i, index)
+
+    def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
+        return self.compute(batch) | {"sample": batch["sample"]}
+
+
+def centre_clips(
+    method: StatisticsMethod, index: Index, compute: Compute, workers: int = 0, *, batch: int = 32
+) -> Iterator[Delivery]:
+    """What `compute` makes of every clip, without chance: centre crop, no mirror; in order, `batch` at a time.
+
+    A delivery's batch holds what `compute` returns for a batch as read, and "sample", the clips' numbers. `compute`
+    runs in the workers where there are any.
+    """
+    parts = [range(k, min(k + batch, len(index))) for k in range(0, len(index), batch)]
+    requests = [Request(Clock(0, 0, 0.0), tuple(part), (0,) * len(part)) for part in parts]
+    yield from deliver(_Centre(method, compute), index, requests, seed=0, workers=workers)
 
 
 def label_groups(motion: str, appearance: str) -> LabelGroups:

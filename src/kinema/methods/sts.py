@@ -8,6 +8,7 @@ and when. The answers are computed from optical flow and pixels: 14 motion and 1
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +19,11 @@ from torch import Tensor, nn
 
 from kinema.backbones import build_backbone
 from kinema.data.index import Index
-from kinema.data.loading import Request, deliver
-from kinema.data.sample import Batch, Clock, Sample, tensor
+from kinema.data.sample import Batch, tensor
 from kinema.losses.statistics import statistics_classification_loss, statistics_regression_loss
 from kinema.methods.base import Losses, Phase
 from kinema.methods.encoders import ConvEncoder
-from kinema.methods.statistics import Clips, LabelRules, StatisticsMethod, exactly_told, label_groups
+from kinema.methods.statistics import Clips, LabelRules, StatisticsMethod, centre_clips, exactly_told, label_groups
 from kinema.modules.encoder import Products
 from kinema.randomness import numpy_generator
 from kinema.targets.statistics import (
@@ -38,7 +38,7 @@ class STS(StatisticsMethod):
     """Spatio-temporal statistics.
 
     Args:
-        backbone: "r2plus1d", "r3d", "c3d" or "c3d_light".
+        backbone: "r2plus1d", "r3d", "c3d", "c3d_light", or "s3dg_pace": the S3D-G of the paper.
         width: channels of the first stage; 64 is the published size.
         target: "1d" regresses the 27 raw labels, "2d" 35 with (row, column) locations, "classification" 27 classes.
         motion: which motion labels: any of "1", "2", "3" (patterns) and "global", joined by "+"; "none" for none.
@@ -71,7 +71,7 @@ class STS(StatisticsMethod):
     def __init__(
         self,
         *,
-        backbone: Literal["r2plus1d", "r3d", "c3d", "c3d_light"] = "r2plus1d",
+        backbone: Literal["r2plus1d", "r3d", "c3d", "c3d_light", "s3dg_pace"] = "r2plus1d",
         width: int = 64,
         target: Literal["1d", "2d", "classification"] = "classification",
         motion: str = "1+2+3+global",
@@ -189,26 +189,14 @@ class STS(StatisticsMethod):
         return Products({"video": self.encoder})
 
 
-class _Scoring:
-    """Plans and prepares clips for nothing but their curriculum score."""
-
-    def __init__(self, method: STS) -> None:
-        self.method = method
-
-    def plan(self, i: int, index: Index, clock: Clock, rng: np.random.Generator) -> Sample:
-        return self.method.plan_centre(i, index)
-
-    def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
-        _, flow = self.method.view(batch)
-        return {"score": curriculum_score(flow), "sample": batch["sample"]}
-
-
 def score_clips(method: STS, index: Index, *, workers: int = 0) -> npt.NDArray[np.float64]:
     """Eq. 6 for every sample on a centre crop: float64 [N] in [0, 1]; clips that cannot be read count as hardest."""
     scores = np.zeros(len(index))
-    parts = [range(k, min(k + 32, len(index))) for k in range(0, len(index), 32)]
-    requests = [Request(Clock(0, 0, 0.0), tuple(part), (0,) * len(part)) for part in parts]
-    for delivery in deliver(_Scoring(method), index, requests, seed=0, workers=workers):
-        if delivery.batch is not None:
-            scores[tensor(delivery.batch, "sample").numpy()] = tensor(delivery.batch, "score").numpy()
+    for found in centre_clips(method, index, partial(_score, method), workers):
+        if found.batch is not None:
+            scores[tensor(found.batch, "sample").numpy()] = tensor(found.batch, "score").numpy()
     return scores
+
+
+def _score(method: STS, batch: Batch) -> Batch:
+    return {"score": curriculum_score(method.view(batch)[1])}
