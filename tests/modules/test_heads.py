@@ -1,7 +1,8 @@
 import torch
+from torch import nn
 
 from kinema.backbones import C3DLight
-from kinema.modules.heads import C3DLightHead
+from kinema.modules.heads import C3DLightHead, ConvProjectionHead, ProjectionHead
 
 
 def test_trunk_and_head_have_the_published_count():
@@ -45,3 +46,29 @@ def test_dropout_acts_in_train_mode_only():
     assert not torch.equal(head(x), head(x))
     head.eval()
     assert torch.equal(head(x), head(x))
+
+
+def test_projection_heads_have_the_layers_asked_for():
+    def sizes(head):
+        return [(layer.in_features, layer.out_features) for layer in head.modules() if isinstance(layer, nn.Linear)]
+
+    assert sizes(ProjectionHead(8, 3)) == [(8, 3)]
+    assert sizes(ProjectionHead(8, 3, hidden=1)) == [(8, 8), (8, 3)]
+    deep = ProjectionHead(8, 3, hidden=3, width=16, batch_norm=True)
+    assert sizes(deep) == [(8, 16), (16, 16), (16, 16), (16, 3)]
+    kinds = [type(layer).__name__ for layer in deep.layers]
+    assert kinds == ["Linear", "BatchNorm1d", "ReLU"] * 3 + ["Linear"]
+    assert [layer.bias is None for layer in deep.layers if isinstance(layer, nn.Linear)] == [True] * 3 + [False]
+    conv, normed = ConvProjectionHead(8, 3), ConvProjectionHead(8, 3, batch_norm=True)
+    assert [type(layer).__name__ for layer in conv.convolutions] == ["Conv3d", "ReLU", "Conv3d"]
+    assert [type(layer).__name__ for layer in normed.convolutions] == ["Conv3d", "BatchNorm3d", "ReLU"]
+
+
+def test_projections_are_of_length_1_of_the_pooled_map():
+    torch.manual_seed(0)
+    x = torch.randn(4, 8, 2, 3, 3)
+    for head in (ProjectionHead(8, 5, hidden=1), ConvProjectionHead(8, 5), ConvProjectionHead(8, 5, batch_norm=True)):
+        torch.testing.assert_close(head(x).norm(dim=1), torch.ones(4))
+    head = ProjectionHead(8, 5, unit=False)
+    torch.testing.assert_close(head(x), head.layers[0](x.mean((2, 3, 4))))
+    torch.testing.assert_close(head(x.mean((2, 3, 4))), head(x))

@@ -1,5 +1,7 @@
 """Losses: pure functions of tensors, each with the equation it computes."""
 
+from kinema.losses.contrastive import Contrast, first_is_best, queue_info_nce, queue_logits
+from kinema.losses.ranking import margin_ranking
 from kinema.losses.statistics import (
     StatisticsLoss,
     fully_connected_penalty,
@@ -7,4 +9,14 @@ from kinema.losses.statistics import (
     statistics_regression_loss,
 )
 
-__all__ = ["StatisticsLoss", "fully_connected_penalty", "statistics_classification_loss", "statistics_regression_loss"]
+__all__ = [
+    "Contrast",
+    "StatisticsLoss",
+    "first_is_best",
+    "fully_connected_penalty",
+    "margin_ranking",
+    "queue_info_nce",
+    "queue_logits",
+    "statistics_classification_loss",
+    "statistics_regression_loss",
+]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 
 class C3DLightHead(nn.Module):
@@ -47,3 +49,65 @@ class C3DLightHead(nn.Module):
             x = self.dropout(layer(x).relu())
         y: Tensor = self.fc8(x)
         return y
+
+
+class ProjectionHead(nn.Module):
+    """Global average pool, linear layers, and optionally length 1: the embedding in which a contrastive loss compares.
+
+    Args:
+        channels: of the map or vectors.
+        outputs: length of the embedding.
+        hidden: hidden layers, each followed by ReLU; 0: one linear layer.
+        width: of the hidden layers; None: as `channels`.
+        batch_norm: BatchNorm before each ReLU; the hidden layers then have no bias.
+        unit: scale embeddings to length 1.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int = 128,
+        *,
+        hidden: int = 0,
+        width: int | None = None,
+        batch_norm: bool = False,
+        unit: bool = True,
+    ) -> None:
+        super().__init__()
+        sizes = [channels, *[width or channels] * hidden]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            layers.append(nn.Linear(before, after, bias=not batch_norm))
+            layers += [nn.BatchNorm1d(after), nn.ReLU()] if batch_norm else [nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], outputs))
+        self.unit = unit
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A map [B, channels, T', H', W'] or vectors [B, channels] to [B, outputs]."""
+        embedded: Tensor = self.layers(x.flatten(2).mean(2) if x.ndim > 2 else x)
+        return normalize(embedded, dim=1) if self.unit else embedded
+
+
+class ConvProjectionHead(nn.Module):
+    """A 3 x 3 x 3 convolution that keeps the channels, ReLU, another convolution, then a linear `ProjectionHead`.
+
+    RSPNet's head "conv"; with `batch_norm` its "convbn": one convolution, BatchNorm, ReLU, pool, linear.
+
+    Args:
+        channels: of the map.
+        outputs: length of the embedding.
+        batch_norm: BatchNorm before the ReLU, in place of the second convolution.
+    """
+
+    def __init__(self, channels: int, outputs: int = 128, *, batch_norm: bool = False) -> None:
+        super().__init__()
+        first = nn.Conv3d(channels, channels, 3, padding=1)
+        second = nn.Conv3d(channels, channels, 3, padding=1)
+        rest = [nn.BatchNorm3d(channels), nn.ReLU()] if batch_norm else [nn.ReLU(), second]
+        self.convolutions = nn.Sequential(first, *rest)
+        self.project = ProjectionHead(channels, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, T', H', W'] to [B, outputs] of length 1."""
+        embedded: Tensor = self.project(self.convolutions(x))
+        return embedded
