@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 def add_evaluate(commands: Commands) -> None:
     """`kinema evaluate`."""
     parser = commands.add_parser("evaluate", help="measure a trained encoder on labelled videos, beside its baselines")
-    parser.add_argument("run_folder", metavar="RUN", type=Path, help="run folder written by pretrain")
-    parser.add_argument("--data", type=Path, required=True, help="labelled manifest, CSV, or folder per class")
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="run folder of pretrain, or folder of embeddings")
+    parser.add_argument("--data", type=Path, default=None, help="labelled manifest, CSV, or folder per class")
     parser.add_argument("--protocol", default="knn,linear,retrieval", help="comma-separated protocols")
     parser.add_argument("--folds", default=None, metavar="COLUMN", help="leave one value of this column out at a time")
     parser.add_argument("--within", default=None, metavar="COLUMN", help="never mix values of this column in a fold")
     parser.add_argument("--views", default="uniform10", help="clips and crops per video (default: uniform10)")
     parser.add_argument("--name", default=None, help="name of this evaluation (default: the data's)")
+    parser.add_argument(
+        "--baseline", action="append", default=[], metavar="hf:PATH", help="compare with this frozen network, too"
+    )
     parser.add_argument("--skip-broken", action="store_true", help="evaluate without files that cannot be read")
     parser.add_argument("--method", default=None, help="repeat package.module:Class of a method from outside")
     parser.add_argument("--workers", type=int, default=None, help="processes that read videos")
@@ -28,12 +31,27 @@ def add_evaluate(commands: Commands) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from kinema.app.evaluating import evaluate_to_screen
+    from kinema.app.evaluating import evaluate_embeddings_to_screen, evaluate_to_screen
+    from kinema.errors import DataError
+    from kinema.evaluation.stored import is_embeddings
 
+    protocols = tuple(options.protocol.split(","))
+    if options.data is None:
+        if not is_embeddings(options.run_folder):
+            raise DataError(f"{options.run_folder} is no folder of embeddings: name the videos with --data")
+        evaluate_embeddings_to_screen(
+            options.run_folder,
+            protocols=protocols,
+            folds=options.folds,
+            within=options.within,
+            name=options.name,
+            overrides=options.overrides,
+        )
+        return
     evaluate_to_screen(
         options.run_folder,
         options.data,
-        protocols=tuple(options.protocol.split(",")),
+        protocols=protocols,
         folds=options.folds,
         within=options.within,
         views=options.views,
@@ -41,7 +59,52 @@ def _evaluate(options: argparse.Namespace) -> None:
         skip_broken=options.skip_broken,
         method=options.method,
         workers=options.workers,
+        baselines=options.baseline,
         overrides=options.overrides,
+    )
+
+
+def add_compare(commands: Commands) -> None:
+    """`kinema compare`."""
+    parser = commands.add_parser("compare", help="set runs side by side that were evaluated on the same videos")
+    parser.add_argument("folders", metavar="RUN", type=Path, nargs="+", help="evaluated runs, or folders of embeddings")
+    parser.add_argument("--protocol", default=None, help="comma-separated protocols (default: all that every run has)")
+    parser.add_argument("--name", default=None, help="name of the evaluations (default: the one that all runs have)")
+    parser.add_argument("-o", "--out", type=Path, default=None, help="page to write: .html, or .md for the tables")
+    parser.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from kinema.app.comparing import compare_to_screen
+
+    protocols = tuple(options.protocol.split(",")) if options.protocol else ()
+    compare_to_screen(options.folders, protocols=protocols, name=options.name, out=options.out)
+
+
+def add_embed(commands: Commands) -> None:
+    """`kinema embed`."""
+    parser = commands.add_parser("embed", help="write the vectors of videos under a trained encoder to a folder")
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="run folder written by pretrain")
+    parser.add_argument("--data", type=Path, required=True, help="manifest, CSV, or folder of videos")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--views", default="uniform10", help="clips and crops per video (default: uniform10)")
+    parser.add_argument("--skip-broken", action="store_true", help="go on without files that cannot be read")
+    parser.add_argument("--method", default=None, help="repeat package.module:Class of a method from outside")
+    parser.add_argument("--workers", type=int, default=None, help="processes that read videos")
+    parser.set_defaults(run=_embed)
+
+
+def _embed(options: argparse.Namespace) -> None:
+    from kinema.app.evaluating import embed_to_folder
+
+    embed_to_folder(
+        options.run_folder,
+        options.data,
+        options.out,
+        views=options.views,
+        skip_broken=options.skip_broken,
+        method=options.method,
+        workers=options.workers,
     )
 
 

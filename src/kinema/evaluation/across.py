@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -75,6 +75,7 @@ def compare_across(evaluated: Sequence[Evaluated], protocols: Sequence[str] = ()
     member = np.unique(evaluated[0].results.predictions["groups"], return_inverse=True)[1]
     references = {(one.arm, one.protocol): one for one in _references(evaluated[0])}
     marks = _marks(evaluated)
+    single = dict.fromkeys(arm for (arm, _), judged in found.items() if len({seed for seed, _ in judged.hits}) == 1)
     standings: list[Standing] = []
     comparisons: list[Comparison] = []
     for protocol in chosen:
@@ -88,7 +89,7 @@ def compare_across(evaluated: Sequence[Evaluated], protocols: Sequence[str] = ()
         tuple(standings),
         tuple(comparisons),
         tuple(adjusted),
-        tuple(_notes(evaluated, chosen, marks)),
+        (*_notes(evaluated, chosen, marks), *_single(single)),
         _facts(evaluated),
     )
 
@@ -200,6 +201,11 @@ def _notes(evaluated: Sequence[Evaluated], protocols: Sequence[str], marks: Mapp
     skipped = {str(one.folder): one.results.info.get("skipped", 0) for one in evaluated}
     if any(skipped.values()):
         yield f"Videos that could not be read were left out: {max(skipped.values())}."
+
+
+def _single(arms: Iterable[str]) -> Iterator[str]:
+    if named := ", ".join(arms):
+        yield f"Of {named} there is one seed only: whether another seed would do as well is not known."
 
 
 def _own_row(evaluated: Evaluated, protocol: str) -> ResultRow | None:

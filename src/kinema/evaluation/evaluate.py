@@ -10,13 +10,12 @@ import numpy as np
 from kinema.data.manifest import Manifest
 from kinema.evaluation.arms import Encoders, all_arms
 from kinema.evaluation.extract import Progress
-from kinema.evaluation.judging import Wanted, judge_all, take
+from kinema.evaluation.judging import Wanted, judge_draws, take
 from kinema.evaluation.recorder import Recorder
 from kinema.evaluation.rows import Results, plain
 from kinema.evaluation.settings import EvaluationSettings
 from kinema.evaluation.similarity import evaluate_pairs
 from kinema.evaluation.splits import labelled, make_split
-from kinema.evaluation.subsets import subset_split
 from kinema.training.checkpoint import versions
 
 
@@ -67,16 +66,12 @@ def evaluate(
     recorder = Recorder(usable.select(kept), split.restrict(kept), pretraining or {}, card)
     # The first arm's features show, beside the numbers, which videos it takes for similar.
     recorder.predictions["features"] = np.asarray(tables[0][arms[0].key].pooled[recorder.tested], np.float32).mean(1)
-    whole = recorder.split
-    for draw in range(settings.subset.draws):
-        if not settings.subset.is_whole:
-            recorder.use(subset_split(whole, settings.subset, draw), draw, settings.subset.description)
-        judge_all(recorder, arms, tables, wanted, settings)
-    about = {"manifest": manifest.digest(), "root": str(manifest.root.resolve()), "settings": _what_counts(settings)}
+    judge_draws(recorder, arms, tables, wanted, settings)
+    about = {"manifest": manifest.digest(), "root": str(manifest.root.resolve()), "settings": what_counts(settings)}
     return recorder.results(card | about)
 
 
-def _what_counts(settings: EvaluationSettings) -> dict[str, Any]:
+def what_counts(settings: EvaluationSettings) -> dict[str, Any]:
     """The settings without those that change no number."""
     stated = plain(settings)
     for name in ("workers", "cache"):

@@ -34,6 +34,7 @@ from kinema.evaluation.recorder import PIXEL_PROTOCOL, Recorder
 from kinema.evaluation.rows import plain
 from kinema.evaluation.settings import EvaluationSettings
 from kinema.evaluation.splits import Split
+from kinema.evaluation.subsets import subset_split
 from kinema.evaluation.svm import run_svm
 from kinema.evaluation.tasks import Protocol, Scores
 from kinema.evaluation.views import view_preset
@@ -119,6 +120,17 @@ def take(arms: Sequence[Arm], manifest: Manifest, wanted: Wanted, progress: Prog
     with tempfile.TemporaryDirectory(prefix="kinema-tokens-") as folder:
         plans = [replace(plan, cache=Path(folder)) for plan in wanted.plans]
         return planned_tables(arms, manifest, plans, progress)
+
+
+def judge_draws(
+    recorder: Recorder, arms: Sequence[Arm], tables: Tables, wanted: Wanted, options: EvaluationSettings
+) -> None:
+    """`judge_all` with all training videos, or with each of the subsets that are to be drawn."""
+    whole = recorder.split
+    for draw in range(options.subset.draws):
+        if not options.subset.is_whole:
+            recorder.use(subset_split(whole, options.subset, draw), draw, options.subset.description)
+        judge_all(recorder, arms, tables, wanted, options)
 
 
 def judge_all(

@@ -17,7 +17,7 @@ from kinema.evaluation.exposure import Exposure, exposure
 from kinema.evaluation.measure import Measured, Metric, group_means, interval, metrics
 from kinema.evaluation.pixels import PIXEL_ARMS
 from kinema.evaluation.rows import Comparison, ResultRow, Results, plain
-from kinema.evaluation.splits import Split, row_names
+from kinema.evaluation.splits import Split, division_digest, row_names
 
 PIXEL_PROTOCOL = "linear"
 
@@ -30,22 +30,30 @@ class Recorder:
         split: the division.
         pretraining: by arm, what it was pre-trained on.
         card: facts that hold for every row.
+        known: by arm, exposure that was established elsewhere.
     """
 
     def __init__(
-        self, manifest: Manifest, split: Split, pretraining: Mapping[str, Manifest], card: dict[str, Any]
+        self,
+        manifest: Manifest,
+        split: Split,
+        pretraining: Mapping[str, Manifest],
+        card: dict[str, Any],
+        *,
+        known: Mapping[str, Exposure] | None = None,
     ) -> None:
         self.manifest, self.split, self.pretraining = manifest, split, pretraining
         self.tested = np.sort(split.test)
         self.groups, self.member = np.unique(np.array(split.groups)[self.tested], return_inverse=True)
         facts = {"folds": len(split.folds), "classes": len(split.classes), "groups": len(self.groups)}
         self.card = card | {"split": split.description} | facts
+        self.division = division_digest(split, self.names())
         self.draw = 0
         self.subsets: list[dict[str, Any]] = []
         self.rows: list[ResultRow] = []
         self.predictions: dict[str, npt.NDArray[np.generic]] = {}
         self._judged: dict[tuple[str, str], Judged] = {}
-        self._exposures: dict[str, Exposure] = {}
+        self._exposures = dict(known or {})
 
     def use(self, split: Split, draw: int, subset: str) -> None:
         """Go on with other training rows for the same test rows, and keep the list of them."""
@@ -89,6 +97,7 @@ class Recorder:
             "classes": np.array(self.split.classes),
             "groups": self.groups[self.member],
         }
+        info = info | {"division": self.division}
         info = info | {"largest class": 100.0 * float(np.bincount(labels).max() / len(labels))}
         if self.subsets:
             info = info | {"training subsets": self.subsets}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from kinema.data.manifest import Manifest
 from kinema.errors import RecipeError
 from kinema.evaluation.arms import UNTRAINED
 from kinema.evaluation.evaluate import evaluate
-from kinema.evaluation.extract import Progress
+from kinema.evaluation.exposure import exposure
+from kinema.evaluation.extract import Extraction, FeatureTable, Progress, encoder_digest, extract
 from kinema.evaluation.rows import Results
 from kinema.evaluation.settings import EvaluationSettings
+from kinema.evaluation.stored import described, write_embeddings
 from kinema.modules.encoder import Encoder
 from kinema.training.checkpoint import Run, load_run
 
@@ -24,6 +27,7 @@ def evaluate_run(
     settings: EvaluationSettings | None = None,
     *,
     name: str = "results",
+    others: Mapping[str, Encoder] | None = None,
     progress: Progress | None = None,
 ) -> Results:
     """Evaluate a run's video encoder, the same network untrained, and the references; keep the results in the run.
@@ -35,6 +39,7 @@ def evaluate_run(
         manifest: labelled videos.
         settings: protocols, split, baselines, views.
         name: results go to `RUN/evaluation/name`.
+        others: further encoders to compare with, by arm, for example frozen networks of other people.
         progress: called with (rows done, rows).
 
     Raises:
@@ -49,11 +54,45 @@ def evaluate_run(
     seed = run.recipe.seed
     # Folds and other draws of the evaluation keep their own seed, so that runs of other seeds meet the same ones.
     arms = {TRAINED: {seed: run.encoder()}, UNTRAINED: {seed: _untrained(run)}}
+    arms |= {arm: {seed: encoder} for arm, encoder in (others or {}).items()}
     # Of published weights nobody has the pre-training manifest: their rows are marked "unknown".
     seen = {TRAINED: run.manifest} if (run.folder / "data.parquet").is_file() else {}
     results = evaluate(arms, manifest, settings, pretraining=seen, progress=progress)
     results.write(folder / name)
     return results
+
+
+def embed_run(
+    run: Run | str | Path,
+    manifest: Manifest,
+    folder: Path,
+    extraction: Extraction | None = None,
+    *,
+    progress: Progress | None = None,
+) -> FeatureTable:
+    """Write the embeddings of all videos of a manifest under a run's encoder to a folder (`kinema.evaluation.stored`).
+
+    Features are cached as by `evaluate_run`.
+
+    Args:
+        run: a run folder, or what `load_run` returned.
+        manifest: videos; their labels, groups and other columns go with them.
+        folder: where to.
+        extraction: views, batch, device, workers, skip_broken.
+        progress: called with (rows done, rows).
+
+    Raises:
+        DataError: a video cannot be read.
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    options = extraction or Extraction()
+    options = replace(options, cache=options.cache or run.folder / "evaluation" / "cache", taps=())
+    encoder = run.encoder()
+    table = extract({TRAINED: encoder}, manifest, options, progress=progress)[TRAINED]
+    seen = exposure(manifest, table.rows.tolist(), run.manifest if (run.folder / "data.parquet").is_file() else None)
+    about = described(run.folder.resolve().name, encoder, encoder_digest(encoder))
+    write_embeddings(folder, table, manifest, views=options.views, encoder=about, exposure=seen)
+    return table
 
 
 def _untrained(run: Run) -> Encoder:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -133,6 +135,13 @@ def row_names(manifest: Manifest) -> list[str]:
     """Unique names of all rows: the path as the manifest has it, and the bounds of a segment."""
     columns = [manifest.column(name) for name in ("path", "start", "end") if name in manifest.columns]
     return [" ".join(str(cell) for cell in cells if cell is not None) for cells in zip(*columns, strict=True)]
+
+
+def division_digest(split: Split, names: Sequence[str]) -> str:
+    """32 hexadecimal digits that two evaluations share where the same samples train and test in the same folds."""
+    folds = [[fold.name, *([names[row] for row in rows] for rows in fold[1:])] for fold in split.folds]
+    stated = json.dumps([folds, split.classes, split.labels.tolist(), split.groups])
+    return hashlib.blake2b(stated.encode(), digest_size=16).hexdigest()
 
 
 def checked(split: Split) -> Split:

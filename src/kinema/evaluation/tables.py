@@ -13,6 +13,7 @@ from kinema.evaluation.rows import Comparison, ResultRow, Results
 if TYPE_CHECKING:
     from rich.console import Group
 
+Lined = tuple[Sequence[str], Sequence[Sequence[str]]]
 ROW_HEAD = ("arm", "protocol", "metric", "video %", "clip %", "by seed", "exposure")
 COMPARISON_HEAD = ("arm", "against", "protocol", "points", "95 % interval", "p", "groups", "verdict")
 _HEADLINES = ("top1", "R@1", "R@5", "AUC")
@@ -79,27 +80,37 @@ def _seen_before(results: Results) -> Iterator[str]:
 
 def as_markdown(results: Results, *, every_metric: bool = False) -> str:
     """Both tables and the footnote in Markdown."""
-    parts = [_markdown(ROW_HEAD, result_lines(results, every_metric=every_metric))]
-    if results.comparisons:
-        parts.append(_markdown(COMPARISON_HEAD, comparison_lines(results)))
-    return "\n\n".join([*parts, footnote(results)]) + "\n"
+    return markdown_page(_tables(results, every_metric=every_metric), footnote(results))
 
 
 def as_rich(results: Results, *, every_metric: bool = False) -> Group:
     """Both tables and the footnote for `rich.print`."""
+    return rich_page(_tables(results, every_metric=every_metric), footnote(results))
+
+
+def markdown_page(tables: Sequence[Lined], note: str) -> str:
+    """Tables (head, lines) that have lines, and a note below them, in Markdown."""
+    return "\n\n".join([*(_markdown(head, lines) for head, lines in tables if lines), note]) + "\n"
+
+
+def rich_page(tables: Sequence[Lined], note: str) -> Group:
+    """The same for `rich.print`."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     parts: list[Table | Text] = []
-    lines = [(ROW_HEAD, result_lines(results, every_metric=every_metric)), (COMPARISON_HEAD, comparison_lines(results))]
-    for head, body in lines:
+    for head, body in tables:
         if body:
             table = Table(*head)
             for line in body:
                 table.add_row(*map(Text, line))
             parts.append(table)
-    return Group(*parts, Text(footnote(results)))
+    return Group(*parts, Text(note))
+
+
+def _tables(results: Results, *, every_metric: bool) -> list[Lined]:
+    return [(ROW_HEAD, result_lines(results, every_metric=every_metric)), (COMPARISON_HEAD, comparison_lines(results))]
 
 
 def _value(rows: Sequence[ResultRow]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from kinema import __version__
 from kinema.report.clips import Budget
 from kinema.report.gallery import gallery_section
-from kinema.report.markup import Markup, join, tag
+from kinema.report.markup import Content, Markup, join, tag
 from kinema.report.record import Record, read_record
 from kinema.report.results import judgement_boxes, results_section
 from kinema.report.sections import (
@@ -77,7 +77,12 @@ def render(record: Record, *, redact: bool = False) -> str:
         next_section(record),
     ]
     title = f"{record.recipe.get('method', 'run')} · {record.folder.resolve().name}"
-    body = tag("body", _header(record, title), tag("main", *chapters), _footer(record, budget, redact), _script())
+    return document(title, _header(record, title), tag("main", *chapters), _footer(record, budget, redact))
+
+
+def document(title: str, *content: Content) -> str:
+    """A whole page of this content: no network, no file beside it."""
+    body = tag("body", *content, _script())
     return f"<!doctype html>\n{tag('html', _head(title), body, lang='en')}\n"
 
 

@@ -83,7 +83,7 @@ def _one_evaluation(evaluation: Evaluation) -> Markup:
     return join(
         tag("h3", f"Evaluation “{evaluation.name}”"),
         _tables(results.rows),
-        _comparison_table(results.comparisons),
+        comparison_table(results.comparisons),
         _cards(results),
         confusion_figure(results),
     )
@@ -167,7 +167,8 @@ def _interval(rows: Sequence[ResultRow]) -> str:
     return f"{found.low:.1f} – {found.high:.1f}"
 
 
-def _comparison_table(comparisons: Sequence[Comparison]) -> Markup:
+def comparison_table(comparisons: Sequence[Comparison]) -> Markup:
+    """Paired differences with their intervals drawn."""
     if not comparisons:
         return missing("Nothing was compared, so no difference can be called more than chance.")
     scale = _difference_scale(comparisons)
