@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ from kinema.video.info import VideoInfo
 
 # A container is opened in a quarter of the time when FFmpeg need not decode to find out what is in it.
 _QUICK = {"options": {"analyzeduration": "1"}, "stream_options": [{"skip_frame": "all"}]}
+# What decoders say of damaged data, too, and what would only mislead: "operation not permitted", "invalid argument" …
+_MEANINGLESS = (errno.EPERM, errno.EINVAL, errno.ENOMEM)
 _NO_PICTURES = {"skip_loop_filter": "all", "skip_idct": "all"}
 
 
@@ -40,7 +43,7 @@ def open_video(
     """
     av.logging.set_level(None)  # damaged files are reported by exceptions, not by lines on stderr
     try:
-        container = av.open(address or address_of(path), **(_QUICK if quick else {}))
+        container = av.open(address or address_of(path), metadata_errors="replace", **(_QUICK if quick else {}))
     except (av.error.FFmpegError, OSError) as error:
         raise VideoError(path, _why_not_opened(path, error)) from error
     with container:
@@ -50,6 +53,18 @@ def open_video(
         if not pictures:
             video.codec_context.options = _NO_PICTURES
         yield container, video
+
+
+def packets_of(container: Any, video: Any) -> Iterator[Any]:
+    """The packets of a track, from where the container stands.
+
+    Raises:
+        av.error.FFmpegError: the file is damaged.
+    """
+    try:
+        yield from container.demux(video)
+    except IndexError as error:  # PyAV knows the tracks that it met when opening
+        raise av.error.InvalidDataError(errno.EILSEQ, "a track begins in the middle") from error
 
 
 def address_of(path: Path) -> str:
@@ -108,6 +123,8 @@ def read_blocks(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
 
 def words(error: BaseException) -> str:
     """The decoder's own message without its numbers and function names."""
+    if isinstance(error, av.error.FFmpegError) and error.errno in _MEANINGLESS:
+        return "its data make no sense"
     text = getattr(error, "strerror", None) or str(error)
     return str(text)[:1].lower() + str(text)[1:]
 

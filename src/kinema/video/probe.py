@@ -14,7 +14,7 @@ import numpy as np
 
 from kinema.errors import VideoError
 from kinema.video.archives import find_member
-from kinema.video.container import open_video, read_blocks, stored_bytes, words
+from kinema.video.container import open_video, packets_of, read_blocks, stored_bytes, words
 from kinema.video.images import image_blocks, probe_images
 from kinema.video.info import VideoInfo
 from kinema.video.seeking import Seeks, find_seeks
@@ -107,7 +107,7 @@ def _survey(path: Path, container: Any, video: Any) -> tuple[list[Packet], list[
 def _demux(path: Path, container: Any, video: Any, packets: list[Packet]) -> Iterator[Any]:
     """Yield the packets of one track and note their facts in `packets`; the empty packet at the end is left out."""
     try:
-        for packet in filter(lambda packet: packet.size, container.demux(video)):
+        for packet in filter(lambda packet: packet.size, packets_of(container, video)):
             shown = not packet.is_discard and _vp8_shown(video, packet)
             packets.append(Packet(packet.pts, packet.dts, packet.is_keyframe, shown, packet.size))
             yield packet
@@ -159,14 +159,15 @@ def _tail_holds(path: Path, container: Any, video: Any, packets: list[Packet]) -
     if start is None or len(tail) > _TAIL_PACKETS:
         return True
     expected = sorted(packet.pts for packet in tail if packet.shown and packet.pts is not None and packet.pts >= start)
+    stamps: list[int | None] = []
     try:
         container.seek(start, stream=video)
+        for packet in packets_of(container, video):
+            done = len(packets) - len(expected) + len(stamps)
+            frames = _decode(path, video, packet if packet.size else None, done)
+            stamps += [frame.pts for frame in frames if frame.pts is None or frame.pts >= start]
     except av.error.FFmpegError:
         return False
-    stamps: list[int | None] = []
-    for packet in container.demux(video):
-        frames = _decode(path, video, packet if packet.size else None, len(packets) - len(expected) + len(stamps))
-        stamps += [frame.pts for frame in frames if frame.pts is None or frame.pts >= start]
     return stamps == expected
 
 

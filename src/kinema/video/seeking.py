@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import av.error
 import numpy as np
 
+from kinema.video.container import packets_of
 from kinema.video.info import IntArray
 from kinema.video.timeline import Packet, Timeline
 
@@ -53,7 +54,7 @@ def jump(container: Any, video: Any, target: int, key: int, *, by_dts: bool) -> 
     """
     try:
         container.seek(target, stream=video)
-        packets = container.demux(video)
+        packets = packets_of(container, video)
         for passed, packet in enumerate(islice(packets, _REACH)):
             if packet.size and (packet.dts if by_dts else packet.pts) == key:
                 return Arrival(packet, packets, passed)

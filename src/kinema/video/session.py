@@ -14,8 +14,9 @@ import av.error
 import numpy as np
 
 from kinema.errors import VideoError
-from kinema.video.container import open_video, words
+from kinema.video.container import open_video, packets_of, words
 from kinema.video.info import IntArray, VideoInfo
+from kinema.video.memory import tidy
 from kinema.video.seeking import NotFound, jump
 
 Take = Callable[[int, Any], None]
@@ -190,7 +191,7 @@ class Session:
             if not self._untouched:
                 self._open(quick=self._quick)
             self._untouched = False
-            packets = self._container.demux(self._video)
+            packets = packets_of(self._container, self._video)
         decoded = self._decoded(packets)
         if not self.info.counted:
             return self._matched(decoded, keyframe)
@@ -261,6 +262,7 @@ def read(info: VideoInfo, wanted: IntArray, take: Take) -> None:
             surplus.append(_open.popitem(last=False)[1])
     for other in surplus:
         other.close()
+    tidy()
 
 
 def _pixels() -> int:
