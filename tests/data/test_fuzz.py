@@ -18,7 +18,7 @@ def test_every_broken_file_is_accounted_for(tmp_path):
     assert outcomes["crashed"] == outcomes["hung"] == outcomes["unaccounted"] == 0
     assert sum(outcomes.values()) == COUNT
     assert outcomes["read"] > 20 and outcomes["quarantined"] > 10 and outcomes["told while reading"] < 10
-    assert not [reason for reason in reasons if "Error" in reason or str(tmp_path) in reason]
+    assert not [reason for reason in reasons if "Error" in reason or "not permitted" in reason]
 
 
 @pytest.mark.parametrize("way", WAYS)
