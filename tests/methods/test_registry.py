@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
+from kinema.app.catalogue import explain_method, list_methods
 from kinema.errors import RecipeError
 from kinema.methods.base import Method
-from kinema.methods.registry import METHODS, find_method, is_outside
+from kinema.methods.registry import METHODS, Entry, find_method, is_outside
 from kinema.methods.sts import STS
 
 
@@ -14,7 +15,7 @@ from kinema.methods.sts import STS
 def test_every_registered_method_is_found_under_its_paper(name):
     cls = find_method(name)
     assert issubclass(cls, Method) and cls.__name__ == METHODS[name].cls
-    assert METHODS[name].title and METHODS[name].paper
+    assert METHODS[name].title and METHODS[name].paper and METHODS[name].family and METHODS[name].domain
     assert cls.__doc__ and "Args:" in cls.__doc__
     assert not is_outside(name)
 
@@ -47,3 +48,13 @@ def test_a_class_from_outside_is_found(tmp_path, monkeypatch):
 def test_a_module_that_cannot_be_imported_is_explained(name):
     with pytest.raises(RecipeError, match=rf"'{name}' cannot be imported: .*PYTHONPATH=folder"):
         find_method(name)
+
+
+def test_the_taxonomy_is_shown(capsys):
+    list_methods()
+    lines = [line.strip() for line in capsys.readouterr().out.split("\n")]
+    place = next(number for number, line in enumerate(lines) if line.startswith("sts "))
+    assert lines[place + 1 : place + 3] == ["non-contrastive, spatio-temporal", METHODS["sts"].paper]
+    explain_method("mas")
+    assert capsys.readouterr().out.split("\n")[1] == "non-contrastive, spatio-temporal"
+    assert Entry("module", "Class", "title", "").kind == ""

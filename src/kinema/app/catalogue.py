@@ -13,10 +13,12 @@ from kinema.training.recipe import recipe_keys, shipped_recipes
 
 
 def list_methods() -> None:
-    """One line per method."""
+    """Title, place in the taxonomy and paper of each method."""
     width = max(map(len, METHODS))
     for name, entry in METHODS.items():
-        print(f"{name:<{width}}  {entry.title}\n{'':<{width}}  {entry.paper}")
+        print(f"{name:<{width}}  {entry.title}")
+        for line in filter(None, (entry.kind, entry.paper)):
+            print(f"{'':<{width}}  {line}")
     print("\nmore: kinema methods NAME · a method of your own: kinema pretrain package.module:Class")
 
 
@@ -24,7 +26,8 @@ def explain_method(name: str) -> None:
     """Paper, manifest columns, options with defaults and meaning, and shipped recipes of one method."""
     cls = find_method(name)
     if name in METHODS:
-        print(f"{name}: {METHODS[name].title}\n{METHODS[name].paper}\n")
+        entry = METHODS[name]
+        print("\n".join(filter(None, (f"{name}: {entry.title}", entry.kind, entry.paper, "\n"))), end="")
     print(
         f"manifest columns: {', '.join(cls.columns)}"
         + (f"; used if there: {', '.join(cls.optional)}" if cls.optional else "")

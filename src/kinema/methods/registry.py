@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from kinema.errors import RecipeError, suggest
 from kinema.methods.base import Method
 
 
 class Entry(NamedTuple):
-    """One line of the registry: the module that holds the class, the class, and what `kinema methods` prints."""
+    """One line of the registry: the module that holds the class, the class, and what `kinema methods` prints.
+
+    Attributes:
+        module: that holds the class.
+        cls: name of the class.
+        title: what the pretext asks, in one line.
+        paper: authors, venue, year, number.
+        family: "contrastive" compares samples, "non-contrastive" tells labels made from one, "generative" makes pixels.
+        domain: what the pretext changes: "spatial", "temporal" or "spatio-temporal" (Kumar et al.'s taxonomy).
+    """
 
     module: str
     cls: str
     title: str
     paper: str
+    family: Literal["contrastive", "non-contrastive", "generative", ""] = ""
+    domain: Literal["spatial", "temporal", "spatio-temporal", ""] = ""
+
+    @property
+    def kind(self) -> str:
+        """Place in the taxonomy, in words; empty where none is given."""
+        return ", ".join(filter(None, (self.family, self.domain)))
 
 
 METHODS: dict[str, Entry] = {
@@ -25,12 +41,16 @@ METHODS: dict[str, Entry] = {
         "MAS",
         "Regress statistics of motion and appearance: the predecessor of STS",
         "Wang, Jiao et al., CVPR 2019 (arXiv 1904.03597)",
+        "non-contrastive",
+        "spatio-temporal",
     ),
     "sts": Entry(
         "kinema.methods.sts",
         "STS",
         "Predict statistics of motion and appearance: where, which way, when, which colour",
         "Wang, Jiao et al., TPAMI 2021 (arXiv 2008.13426)",
+        "non-contrastive",
+        "spatio-temporal",
     ),
 }
 """Adding a method adds its line here."""
