@@ -116,3 +116,11 @@ def test_overrides_of_the_command_line():
         with_overrides(EvaluationSettings(), ["shot=10"])
     with pytest.raises(RecipeError, match="int"):
         with_overrides(EvaluationSettings(), ["shots=many"])
+    with pytest.raises(RecipeError, match="pixels=3: a value of type bool"):
+        with_overrides(EvaluationSettings(), ["pixels=3"])
+
+
+def test_columns_and_baselines_are_chosen_by_their_own_names():
+    settings = with_overrides(EvaluationSettings(), ["label=speed", "group=scene", "pixels=false", "seed=3"])
+    assert (settings.label, settings.group, settings.pixels, settings.seed) == ("speed", "scene", False, 3)
+    assert settings.calibrated and settings.scratch

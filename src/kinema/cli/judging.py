@@ -26,7 +26,10 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument("--skip-broken", action="store_true", help="evaluate without files that cannot be read")
     parser.add_argument("--method", default=None, help="repeat package.module:Class of a method from outside")
     parser.add_argument("--workers", type=int, default=None, help="processes that read videos")
-    parser.epilog = "Further options as key=value: shots=10, fraction=0.1, examples=1000, draws=3, finetune.epochs=5 …"
+    parser.epilog = (
+        "Further options as key=value: label=COLUMN, group=COLUMN, shots=10, fraction=0.1, examples=1000, draws=3, "
+        "pixels=false, scratch=false, finetune.epochs=5 …"
+    )
     parser.set_defaults(run=_evaluate, overrides=[])
 
 

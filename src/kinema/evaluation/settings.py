@@ -47,14 +47,19 @@ class EvaluationSettings:
     extraction: Extraction = field(default_factory=Extraction)
 
 
+_PLAIN: dict[str, type] = {"label": str, "group": str, "pixels": bool, "calibrated": bool, "scratch": bool, "seed": int}
+"""Settings that can be changed by their own name, and their types."""
+
+
 def with_overrides(settings: EvaluationSettings, overrides: Iterable[str] | Mapping[str, Any]) -> EvaluationSettings:
-    """The settings changed by "shots=10", "finetune.epochs=3", "linear.lrs=[0.1,1]" …
+    """The settings changed by "shots=10", "finetune.epochs=3", "linear.lrs=[0.1,1]", "label=speed_class" …
 
     Raises:
         RecipeError: an unknown name, or a value of the wrong type. Names of a preset are checked when it is used.
     """
     options = {section: dict(settings.options.get(section, {})) for section in SECTIONS}
     subset: dict[str, Any] = {}
+    plain: dict[str, Any] = {}
     known = [found.name for found in fields(Subset)]
     for key, value in override_pairs(overrides):
         section, dot, name = key.partition(".")
@@ -62,8 +67,12 @@ def with_overrides(settings: EvaluationSettings, overrides: Iterable[str] | Mapp
             options[section][name] = value
         elif key in known:
             subset[key] = value
+        elif key in _PLAIN:
+            if not isinstance(value, _PLAIN[key]):
+                raise RecipeError(f"{key}={value}: a value of type {_PLAIN[key].__name__} is needed")
+            plain[key] = value
         else:
-            offered = [*known, *(f"{section}.…" for section in SECTIONS)]
+            offered = [*known, *_PLAIN, *(f"{section}.…" for section in SECTIONS)]
             raise RecipeError(f"an evaluation has no option '{key}'.{suggest(key, offered)}")
     kept = {section: changes for section, changes in options.items() if changes}
-    return replace(settings, options=kept, subset=overridden(settings.subset, subset, "subset"))
+    return replace(settings, options=kept, subset=overridden(settings.subset, subset, "subset"), **plain)
