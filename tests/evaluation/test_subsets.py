@@ -121,6 +121,6 @@ def test_overrides_of_the_command_line():
 
 
 def test_columns_and_baselines_are_chosen_by_their_own_names():
-    settings = with_overrides(EvaluationSettings(), ["label=speed", "group=scene", "pixels=false", "seed=3"])
-    assert (settings.label, settings.group, settings.pixels, settings.seed) == ("speed", "scene", False, 3)
+    settings = with_overrides(EvaluationSettings(), ["label=speed", "group=scene", "pixels=false"])
+    assert (settings.label, settings.group, settings.pixels) == ("speed", "scene", False)
     assert settings.calibrated and settings.scratch

@@ -47,7 +47,7 @@ class EvaluationSettings:
     extraction: Extraction = field(default_factory=Extraction)
 
 
-_PLAIN: dict[str, type] = {"label": str, "group": str, "pixels": bool, "calibrated": bool, "scratch": bool, "seed": int}
+_PLAIN: dict[str, type] = {"label": str, "group": str, "pixels": bool, "calibrated": bool, "scratch": bool}
 """Settings that can be changed by their own name, and their types."""
 
 
