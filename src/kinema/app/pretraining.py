@@ -32,7 +32,8 @@ def dry_run(recipe: Recipe, manifest: Manifest) -> None:
     workers = default_workers(device) if recipe.workers is None else recipe.workers
     print(recipe.to_yaml())
     print(f"videos      {len(manifest):,} rows, {hours:.2f} hours")
-    print(f"samples     {len(index):,} per epoch")
+    short = f", {index.short:,} too short and left out" if index.short else ""
+    print(f"samples     {len(index):,} per epoch{short}")
     print(f"steps       {timeline.steps:,} ({len(timeline.epoch_steps)} epochs, batch {recipe.batch})")
     print(f"parameters  {sum(p.numel() for p in method.parameters()):,}")
     print(

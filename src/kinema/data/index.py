@@ -21,12 +21,14 @@ class Index:
         manifest: the table.
         rows: int64 [N], the row of each sample.
         starts, ends: float64 [N], the window in seconds after the first frame of the file.
+        short: windows that were left out because they are too short for one sample of the method.
     """
 
     manifest: Manifest
     rows: npt.NDArray[np.int64]
     starts: npt.NDArray[np.float64]
     ends: npt.NDArray[np.float64]
+    short: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -51,7 +53,7 @@ class Index:
     def take(self, selection: Sequence[int] | npt.NDArray[np.int64]) -> Index:
         """The samples numbered by `selection`, in that order."""
         chosen = np.asarray(selection, np.int64)
-        return Index(self.manifest, self.rows[chosen], self.starts[chosen], self.ends[chosen])
+        return Index(self.manifest, self.rows[chosen], self.starts[chosen], self.ends[chosen], self.short)
 
 
 def by_duration(manifest: Manifest, *, frames: int, rate: float | None = None) -> Index:

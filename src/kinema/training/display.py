@@ -229,7 +229,9 @@ class Display:
 
     def _step_plain(self, record: Mapping[str, Any]) -> None:
         event = record.get("event")
-        if event == "health" and record["level"] != "good":
+        if event == "start" and record.get("short"):
+            self.message(f"left out: {record['short']:,} samples too short for one of this method")
+        elif event == "health" and record["level"] != "good":
             self.message(f"health: {record['verdict']}")
         elif event == "quarantine":
             self.message(f"set aside: {record['path']}: {record['reason']}")

@@ -78,6 +78,7 @@ class Monitor:
             "start",
             method=recipe.method,
             samples=len(index),
+            short=index.short,
             videos=len(index.manifest),
             steps=self.timeline.steps,
             epochs=len(self.timeline.epoch_steps),
