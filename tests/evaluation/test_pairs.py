@@ -8,7 +8,7 @@ import pytest
 
 from kinema.data.manifest import Manifest
 from kinema.errors import DataError, RecipeError
-from kinema.evaluation import EvaluationSettings, Extraction, evaluate
+from kinema.evaluation import EvaluationSettings, Extraction, as_markdown, evaluate
 from kinema.evaluation.features import FeatureTable
 from kinema.evaluation.pairing import Pairs, SimilarityPreset, draw_pairs, read_pairs
 from kinema.evaluation.similarity import pair_split, pair_table, run_similarity
@@ -160,6 +160,7 @@ def test_similarity_of_colours_is_seen_by_the_encoder_that_sees_colours(similari
     assert area.value == pytest.approx(roc_auc(scores[:, 1] - scores[:, 0], similarity.predictions["labels"]))
     assert area.value > 90
     assert similarity.predictions["ids"][0].count(" | ") == 1
+    assert f"| trained | similarity@pooled | AUC | {area.value:.2f} |" in as_markdown(similarity)
     against = {found.against: found for found in similarity.comparisons}
     assert against["untrained"].groups == 3 and against["untrained"].difference > 15
 

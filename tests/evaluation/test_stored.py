@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kinema.data.duplicates import Overlap
 from kinema.data.manifest import Manifest
 from kinema.errors import DataError, RecipeError
 from kinema.evaluation import EvaluationSettings, Extraction, Results, evaluate, extract
 from kinema.evaluation.embedded import evaluate_embeddings
-from kinema.evaluation.exposure import Exposure
 from kinema.evaluation.runs import embed_run
 from kinema.evaluation.stored import described, is_embeddings, read_embeddings, write_embeddings
 from kinema.evaluation.taking import encoder_digest
@@ -26,8 +26,8 @@ def folder(colours, tmp_path):
     encoder = MeanColour()
     table = extract({"e": encoder}, colours)["e"]
     about = described("colours of frames", encoder, encoder_digest(encoder))
-    seen = Exposure("inductive", 0, "")
-    write_embeddings(tmp_path / "out", table, colours, views="uniform10", encoder=about, exposure=seen)
+    seen = Overlap({0: 0}, {}, "content hash")  # a training video
+    write_embeddings(tmp_path / "out", table, colours, views="uniform10", encoder=about, seen=seen)
     return tmp_path / "out"
 
 
@@ -48,8 +48,11 @@ def test_embeddings_give_the_numbers_of_the_network_that_made_them(folder, colou
     assert {row.exposure for row in own.rows} == {"inductive"}
     assert own.info["division"] == live.info["division"]
     assert Results.read(folder / "evaluation" / "mine").rows == own.rows
+    (path,) = json.loads((folder / "embeddings.json").read_text())["exposure"]["identical"]
+    assert path == colours.column("path")[0] and colours.column("split")[0] == "train"
     by_scene = evaluate_embeddings(folder, replace(SETTINGS, folds="scene"))
     assert by_scene.rows[0].split == "leave-one-scene-out" and by_scene.rows[0].card["folds"] == 7
+    assert (by_scene.rows[0].exposure, by_scene.rows[0].card["overlap"]) == ("transductive", 1)
 
 
 def test_the_folder_holds_plain_arrays_and_a_list(folder, colours):
@@ -133,7 +136,8 @@ def test_a_run_writes_its_embeddings_and_whether_it_saw_the_videos(tiny_videos, 
     table = embed_run(run, labelled, tmp_path / "vectors", Extraction("single_center"))
     stored = read_embeddings(tmp_path / "vectors")
     np.testing.assert_array_equal(stored.table.pooled, table.pooled)
-    assert (stored.name, stored.exposure.mark, stored.exposure.overlap) == ("run", "transductive", 6)
+    seen = stored.exposure(stored.manifest.column("path"))
+    assert (stored.name, seen.mark, seen.overlap) == ("run", "transductive", 6)
     assert stored.manifest.column("label") == labelled.column("label")
     found = evaluate_embeddings(tmp_path / "vectors", replace(SETTINGS, protocols=("knn",)))
-    assert {row.exposure for row in found.rows} == {"transductive"}
+    assert {(row.exposure, row.card["overlap"]) for row in found.rows} == {("transductive", 2)}

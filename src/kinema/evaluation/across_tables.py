@@ -54,10 +54,11 @@ def across_note(across: Across) -> str:
     text = (
         f"{facts['test videos']} test videos in {facts['groups']} groups, {facts['classes']} classes; "
         f"{facts['split']}. Always naming the largest class scores {facts['largest class']:.2f} %. "
-        "Intervals: 95 %, resampled over groups and seeds. "
-        f"Of {len(across.comparisons)} comparisons some would fall out by chance: p (Holm) allows for that."
+        "Intervals: 95 %, resampled over groups and seeds."
     )
-    return " ".join([text, *across.notes])
+    tests = len(across.comparisons)
+    chance = [f"Of {tests} comparisons some would fall out by chance: p (Holm) allows for that."] if tests > 1 else []
+    return " ".join([text, *chance, *across.notes])
 
 
 def across_as_markdown(across: Across) -> str:

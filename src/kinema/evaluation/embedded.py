@@ -40,7 +40,9 @@ def evaluate_embeddings(folder: Path, settings: EvaluationSettings | None = None
     table = stored.table.keep(np.array([numbers[found] for found in row_names(usable)]))
     arm = Arm(stored.name, settings.seed, encoder_of(stored))
     card = {"not used": len(stored.manifest) - len(usable), "seed": settings.seed, "versions": versions()}
-    recorder = Recorder(usable, split, {}, card, known={arm.name: stored.exposure})
+    names = row_names(usable)
+    known = {arm.name: stored.exposure(names[row] for row in split.test)}
+    recorder = Recorder(usable, split, {}, card, known=known)
     recorder.predictions["features"] = np.asarray(table.pooled[recorder.tested], np.float32).mean(1)
     judge_draws(recorder, [arm], [{arm.key: table}] * len(wanted.plans), wanted, settings)
     about = {"manifest": stored.manifest.digest(), "root": str(stored.manifest.root), "settings": what_counts(settings)}

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from kinema.data.duplicates import overlap
 from kinema.data.manifest import Manifest
 from kinema.errors import RecipeError
 from kinema.evaluation.arms import UNTRAINED
 from kinema.evaluation.evaluate import evaluate
-from kinema.evaluation.exposure import exposure
 from kinema.evaluation.extract import Extraction, FeatureTable, Progress, encoder_digest, extract
 from kinema.evaluation.rows import Results
 from kinema.evaluation.settings import EvaluationSettings
@@ -89,9 +89,10 @@ def embed_run(
     options = replace(options, cache=options.cache or run.folder / "evaluation" / "cache", taps=())
     encoder = run.encoder()
     table = extract({TRAINED: encoder}, manifest, options, progress=progress)[TRAINED]
-    seen = exposure(manifest, table.rows.tolist(), run.manifest if (run.folder / "data.parquet").is_file() else None)
+    # Of published weights nobody knows what they were trained on.
+    seen = overlap(manifest, run.manifest) if (run.folder / "data.parquet").is_file() else None
     about = described(run.folder.resolve().name, encoder, encoder_digest(encoder))
-    write_embeddings(folder, table, manifest, views=options.views, encoder=about, exposure=seen)
+    write_embeddings(folder, table, manifest, views=options.views, encoder=about, seen=seen)
     return table
 
 

@@ -8,14 +8,15 @@ FOLDER/
 `embeddings.json` is one object. Needed: "ids", a list of N unique names. Understood: "labels", "groups", "splits",
 "hashes", lists of N values or null; "columns", an object of further such lists, for example "start" and "end" (seconds)
 or the column that folds are left out by; "views", the view preset; "encoder", an object with "name", "digest" and
-"input"; "exposure", an object with "mark" ("transductive", "inductive" or "unknown") and "overlap".
+"input"; "exposure", an object with "identical" and "near", lists of the ids that pre-training saw, and "compared", how
+that was established. Without it, what pre-training saw is marked unknown.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kinema.data.duplicates import Overlap
 from kinema.data.manifest import Manifest
 from kinema.errors import DataError, RecipeError
 from kinema.evaluation.exposure import Exposure
@@ -59,12 +61,14 @@ class Embeddings:
         """Of the encoder; where it is not stated, of the folder."""
         return str(self.about.get("encoder", {}).get("name") or self.folder.resolve().name)
 
-    @property
-    def exposure(self) -> Exposure:
-        """What is known of the encoder's pre-training."""
-        stated = self.about.get("exposure", {})
-        mark, overlap = str(stated.get("mark", "unknown")), int(stated.get("overlap", 0))
-        return Exposure(mark, overlap, "as stated with the embeddings")
+    def exposure(self, tested: Iterable[str]) -> Exposure:
+        """Whether pre-training saw any of these ids."""
+        stated, names = self.about.get("exposure"), set(tested)
+        if not stated:
+            return Exposure("unknown", 0, "not stated with the embeddings")
+        same, near = (len(names & set(stated.get(kind, []))) for kind in ("identical", "near"))
+        mark = "transductive" if same or near else "inductive"
+        return Exposure(mark, same, str(stated.get("compared", "as stated with the embeddings")), near)
 
 
 class StoredEncoder(Encoder):
@@ -86,7 +90,7 @@ def write_embeddings(
     *,
     views: str,
     encoder: Mapping[str, Any],
-    exposure: Exposure | None = None,
+    seen: Overlap | None = None,
 ) -> None:
     """Write the vectors of a table and what is known of its rows; the list is written last.
 
@@ -96,7 +100,7 @@ def write_embeddings(
         manifest: the videos.
         views: name of the view preset.
         encoder: "name", "digest", "input" (see `described`).
-        exposure: whether pre-training saw any of the rows.
+        seen: rows of `manifest` that pre-training saw; None: not known.
     """
     rows = manifest.select(table.rows)
     lists = {name: rows.column(column) for name, column in _LISTS.items() if column in rows.columns}
@@ -104,7 +108,12 @@ def write_embeddings(
     about: dict[str, Any] = {"format": _FORMAT, "ids": row_names(rows), **lists, "views": views}
     about["columns"] = {"path": rows.column("path"), **{name: rows.column(name) for name in others}}
     about |= {"encoder": dict(encoder), "root": str(manifest.root.resolve())}
-    about["exposure"] = {} if exposure is None else {"mark": exposure.mark, "overlap": exposure.overlap}
+    if seen is not None:
+        names = row_names(manifest)
+        told = {
+            kind: [names[row] for row in found] for kind, found in (("identical", seen.identical), ("near", seen.near))
+        }
+        about["exposure"] = {"compared": seen.compared, **told}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / LISTED).unlink(missing_ok=True)
     (folder / "clips.npy").unlink(missing_ok=True)

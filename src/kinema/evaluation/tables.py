@@ -53,9 +53,10 @@ def footnote(results: Results) -> str:
     """What the numbers are about: split, counts, what was left out or seen before, and what guessing would score."""
     row = results.rows[0]
     card, guess = row.card, results.info["largest class"]
+    kind = "pairs" if "pairs" in card else "videos"
     text = (
-        f"{row.n_test} test videos in {card['groups']} groups, {card['classes']} classes, "
-        f"{row.n_train} training videos; {card['split']}. Always naming the largest class scores {guess:.2f} %. "
+        f"{row.n_test} test {kind} in {card['groups']} groups, {card['classes']} classes, "
+        f"{row.n_train} training {kind}; {card['split']}. Always naming the largest class scores {guess:.2f} %. "
         "Intervals: 95 %, resampled over groups (and seeds)."
     )
     return "".join([text, *_left_out(results), *_seen_before(results)])
@@ -114,7 +115,7 @@ def _tables(results: Results, *, every_metric: bool) -> list[Lined]:
 
 
 def _value(rows: Sequence[ResultRow]) -> str:
-    if len(rows) != 1:
+    if len(rows) != 1 or "interval" not in rows[0].card:
         return _mean(rows)
     low, high = rows[0].card["interval"]
     return f"{rows[0].value:.2f} ({low:.1f} to {high:.1f})"
