@@ -44,6 +44,30 @@ METHODS: dict[str, Entry] = {
         "non-contrastive",
         "spatio-temporal",
     ),
+    "prp": Entry(
+        "kinema.methods.prp",
+        "PRP",
+        "Tell at which rate a clip is played, and draw it in slow motion",
+        "Yao, Liu et al., CVPR 2020 (arXiv 2006.11476)",
+        "non-contrastive",
+        "spatio-temporal",
+    ),
+    "rotnet": Entry(
+        "kinema.methods.rotnet",
+        "RotNet",
+        "Tell by how many quarter turns a clip was turned",
+        "Jing, Yang et al., 2018 (arXiv 1811.11387)",
+        "non-contrastive",
+        "spatial",
+    ),
+    "rspnet": Entry(
+        "kinema.methods.rspnet",
+        "RSPNet",
+        "Tell clips at the same speed from clips at another, and videos from each other",
+        "Chen, Huang et al., AAAI 2021 (arXiv 2011.07949)",
+        "contrastive",
+        "spatio-temporal",
+    ),
     "sts": Entry(
         "kinema.methods.sts",
         "STS",
@@ -51,6 +75,22 @@ METHODS: dict[str, Entry] = {
         "Wang, Jiao et al., TPAMI 2021 (arXiv 2008.13426)",
         "non-contrastive",
         "spatio-temporal",
+    ),
+    "tdl": Entry(
+        "kinema.methods.tdl",
+        "TDL",
+        "Tell a moment of a video from another moment of the same video, and from other videos",
+        "Wang, Lin, Ma, Yuen, 2020 (arXiv 2008.02129)",
+        "contrastive",
+        "temporal",
+    ),
+    "vcop": Entry(
+        "kinema.methods.vcop",
+        "VCOP",
+        "Tell in which order clips of a video were shown",
+        "Xu, Xiao et al., CVPR 2019",
+        "non-contrastive",
+        "temporal",
     ),
 }
 """Adding a method adds its line here."""
