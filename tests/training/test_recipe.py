@@ -194,3 +194,9 @@ def test_keys_of_a_recipe():
 def test_a_recipe_made_in_python_is_checked_too():
     with pytest.raises(RecipeError, match="accumulate=0"):
         Recipe("sts", accumulate=0)
+
+
+def test_a_number_given_for_a_text_is_taken_as_text():
+    assert load_recipe("sts", "tiny", ["motion=1", "appearance=none"]).options["motion"] == "1"
+    with pytest.raises(RecipeError, match="width"):
+        load_recipe("sts", "tiny", ["width=wide"])

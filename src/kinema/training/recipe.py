@@ -180,7 +180,10 @@ def load_recipe(
     tree["method"] = named
     keys = recipe_keys(named)
     for key, value in override_pairs(overrides):
-        _set(tree, resolve_key(key, keys), value)
+        full = resolve_key(key, keys)
+        # motion=1 names a pattern: YAML takes it for a number.
+        is_text = isinstance(keys[full], str) and isinstance(value, int | float) and not isinstance(value, bool)
+        _set(tree, full, str(value) if is_text else value)
     return _typed(tree, keys)
 
 
