@@ -87,7 +87,7 @@ class PlainPyAV:
     """A jump, then decoding to the end of the clip; `documented` converts by the frames' own method."""
 
     def __init__(self, *, documented: bool = False) -> None:
-        self.documented, self.scaler, self.open = documented, VideoReformatter(), {}
+        self.documented, self.scaler = documented, VideoReformatter()
 
     def __call__(self, info: VideoInfo, clips: list[npt.NDArray[np.int64]]) -> list[Frames]:
         """The clips of one sample."""
@@ -328,12 +328,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for gop in arguments.gops:
             infos = [write(Path(folder) / f"{gop}-{seed}.mp4", seed, gop) for seed in range(arguments.videos)]
-            count = arguments.clips
             jobs: dict[str, tuple[Any, int]] = {
-                "clip 1": (samples(infos, count, (1,)), count),
-                "clip 4": (samples(infos, count, (4,)), count),
-                "two views": (samples(infos, count, (2, 2)), 2 * count),
-                "two speeds": (samples(infos, count, (2, 1), inside=True), 2 * count),
+                "clip 1": (samples(infos, arguments.clips, (1,)), arguments.clips),
+                "clip 4": (samples(infos, arguments.clips, (4,)), arguments.clips),
+                "two views": (samples(infos, arguments.clips, (2, 2)), 2 * arguments.clips),
+                "two speeds": (samples(infos, arguments.clips, (2, 1), inside=True), 2 * arguments.clips),
                 "sequential": (infos[:4], len(infos[:4]) * LENGTH / CLIP),
             }
             for job, (work, clips) in jobs.items():
