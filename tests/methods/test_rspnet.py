@@ -14,11 +14,13 @@ from kinema.data.sample import Clock
 from kinema.data.sampling import spread_positions
 from kinema.errors import RecipeError
 from kinema.methods.rspnet import RawClips, RSPNet, halved, photometric, speed_views
+from kinema.metrics import cosine_match_ranks, hit_at_k
+from kinema.modules.sync_bn import convert_sync_batchnorm
 from kinema.randomness import numpy_generator
 from kinema.training.loop import pretrain
 from kinema.training.recipe import load_recipe
 from kinema.training.stepper import Stepper
-from tests.helpers import journal, read_batch, tiny_recipe
+from tests.helpers import assert_same_run, journal, read_batch, stopped_and_resumed, tiny_recipe
 
 TINY = {"backbone": "r3d", "width": 4, "dim": 16, "queue": 24, "momentum": 0.9}
 TINY |= {"frames": 8, "size": 32, "resize": [32, 40]}
@@ -145,6 +147,17 @@ def test_prepared_clips_are_the_raw_ones_at_two_speeds(tiny_videos):
         torch.testing.assert_close(batch["negative"][b], seen["key"][b][:, other], rtol=0, atol=0)
 
 
+def test_clips_of_several_ratios_differ_in_length(tiny_videos):
+    method = tiny(speeds=(4, 2, 1), frames=4)
+    index = method.index(tiny_videos)
+    for step in range(6):
+        raw = read_batch(method, index, (0, 1), prepare=False)
+        raw["fast"] = torch.from_numpy(method.raw.fast(step))[None].expand(2, -1)
+        batch = method.prepare(raw, torch.Generator())
+        assert raw["query"].shape[2] == 16 and batch["query"].shape[2] == len(method.raw.fast(step)) in (4, 8, 16)
+        assert torch.isfinite(method.losses(batch, method.phases[0])["loss"])
+
+
 def test_colour_presets_are_those_of_the_code():
     strong, plus = photometric("strong", exact=True), photometric("plus")
     assert strong.order[:2] == ("grey", "colour") and strong.colour.exact and strong.grey == 0.2 and not strong.blur
@@ -162,6 +175,12 @@ def test_frames_of_another_rate_are_the_published_ones(tiny_videos):
     index = tiny().index(tiny_videos)
     assert index.frames(0, rate=10 / 1.2)[:16].tolist() == [math.floor(1.2 * i + 1e-9) for i in range(16)]
     assert index.frames(0, rate=10 * 25 / 24)[:4].tolist() == [0, 0, 1, 2]
+
+
+def test_every_video_finds_itself():
+    """Retrieval with the gallery as queries: its nearest is itself, top-1 100 %."""
+    features = normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), dim=1).numpy()
+    assert hit_at_k(cosine_match_ranks(features, features, np.arange(6), np.arange(6)), 1) == 100
 
 
 # Losses
@@ -350,51 +369,62 @@ def test_batchnorm_groups_change_the_keys():
 
 # Many processes
 
+CASES = {"groups": {"bn_groups": 2}, "joint statistics": {}}
+"""What one process does that equals two: BatchNorm of the keys in two groups, or of the joined batch (`sync_bn`)."""
 
-def three_steps(batches, *, groups, **overrides):
-    recipe = recipe_of(**{"options.bn_groups": groups, "optimiser.lr": 0.01, **overrides})
+
+def three_steps(case, batches, **options):
+    """Three steps on unequal shares of five samples; the state, without what stays each process's own."""
+    recipe = recipe_of(**{f"options.{name}": value for name, value in options.items()})
     method = recipe.build().double().train()
-    # The query's statistics are its own matter: frozen, so that only the keys are normalised in groups.
-    for part in method.network.modules():
-        if isinstance(part, torch.nn.BatchNorm3d):
-            part.eval()
-            part.train = lambda mode=True: None
+    if case == "groups":
+        # The query's statistics are its own matter: frozen, so that only the keys are normalised in groups.
+        for part in method.network.modules():
+            if isinstance(part, torch.nn.BatchNorm3d):
+                part.eval()
+    else:
+        convert_sync_batchnorm(method)
     stepper = Stepper(method, recipe, DEVICE)
     outcomes = [stepper.step([batches(step)], step, 0.01) for step in range(3)]
-    weights = {name: value for name, value in method.state_dict().items() if "running" not in name}
-    return {"losses": torch.stack([outcome.loss for outcome in outcomes]), "state": weights}
+    own = ("running", "num_batches") if case == "groups" else ()
+    state = {key: value for key, value in method.state_dict().items() if not any(word in key for word in own)}
+    return {"losses": torch.stack([outcome.loss for outcome in outcomes]), "state": state}
 
 
-SHARES = {"equal": 3, "unequal": 2}
+def share(*samples):
+    def batches(step):
+        whole = formula_batch(seed=step, dtype=torch.float64)
+        return {name: value[list(samples)] for name, value in whole.items()}
 
-
-def share(rank, shares):
-    cut = slice(0, SHARES[shares]) if rank == 0 else slice(3, 6)
-    return lambda step: {name: value[cut] for name, value in formula_batch(seed=step, dtype=torch.float64).items()}
-
-
-def joined(shares):
-    parts = [share(rank, shares) for rank in range(2)]
-    return lambda step: {name: torch.cat([part(step)[name] for part in parts]) for name in formula_batch()}
+    return batches
 
 
 def worker(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    torch.save({shares: three_steps(share(rank, shares), groups=1) for shares in SHARES}, Path(folder) / f"{rank}.pt")
+    own = share(0, 1) if rank == 0 else share(3, 4, 5)
+    torch.save({case: three_steps(case, own) for case in CASES}, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 
-def test_two_processes_equal_one_with_two_groups(tmp_path):
+def test_two_processes_equal_one_on_the_joined_batch(tmp_path):
     mp.spawn(worker, args=(str(tmp_path),), nprocs=2)
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    for shares in SHARES:
-        whole = three_steps(joined(shares), groups=2)
+    for case, options in CASES.items():
+        whole = three_steps(case, share(0, 1, 3, 4, 5), **options)
         for rank in ranks:
-            torch.testing.assert_close(rank[shares]["losses"], whole["losses"], rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(rank[case]["losses"], whole["losses"], rtol=1e-5, atol=1e-6)
+            assert rank[case]["state"].keys() == whole["state"].keys()
             for name, value in whole["state"].items():
-                if "num_batches" not in name:
-                    torch.testing.assert_close(rank[shares]["state"][name], value, rtol=1e-5, atol=1e-7)
+                torch.testing.assert_close(rank[case]["state"][name], value, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_a_stopped_run_goes_on_with_the_same_queue_and_keys(tiny_videos, tmp_path, monkeypatch):
+    recipe = recipe_of(epochs=3)
+    pretrain(recipe, tiny_videos, tmp_path / "whole", quiet=True)
+    resumed = stopped_and_resumed(monkeypatch, recipe_of(epochs=3, checkpoint=0), tiny_videos, tmp_path / "parts", [2])
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert int(resumed.method.queue.position) == 18 % len(resumed.method.queue.rows)
 
 
 # Learning

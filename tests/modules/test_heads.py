@@ -69,6 +69,8 @@ def test_projections_are_of_length_1_of_the_pooled_map():
     x = torch.randn(4, 8, 2, 3, 3)
     for head in (ProjectionHead(8, 5, hidden=1), ConvProjectionHead(8, 5), ConvProjectionHead(8, 5, batch_norm=True)):
         torch.testing.assert_close(head(x).norm(dim=1), torch.ones(4))
+    dropping = ProjectionHead(8, 5, dropout=0.5)
+    assert not torch.equal(dropping(x), dropping(x)) and torch.equal(dropping.eval()(x), dropping(x))
     head = ProjectionHead(8, 5, unit=False)
     torch.testing.assert_close(head(x), head.layers[0](x.mean((2, 3, 4))))
     torch.testing.assert_close(head(x.mean((2, 3, 4))), head(x))

@@ -101,10 +101,7 @@ class TDL(MomentumContrast):
     ) -> None:
         view = EncoderInput("video", frames, stride, rate, resize, (size, size))
         encoder = ConvEncoder(build_backbone(backbone, width=width), view)
-        head = nn.Sequential(
-            nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Dropout(dropout), ProjectionHead(encoder.feature_dim, dim)
-        )
-        network = EmbeddingNetwork(encoder, [head])
+        network = EmbeddingNetwork(encoder, [ProjectionHead(encoder.feature_dim, dim, dropout=dropout)])
         if init == "xavier":
             initialise(network.encoder)
         super().__init__(network, FeatureQueue(queue, dim, start="uniform"), momentum=momentum, groups=bn_groups)

@@ -60,6 +60,7 @@ class ProjectionHead(nn.Module):
         hidden: hidden layers, each followed by ReLU; 0: one linear layer.
         width: of the hidden layers; None: as `channels`.
         batch_norm: BatchNorm before each ReLU; the hidden layers then have no bias.
+        dropout: probability for the pooled features.
         unit: scale embeddings to length 1.
     """
 
@@ -71,11 +72,12 @@ class ProjectionHead(nn.Module):
         hidden: int = 0,
         width: int | None = None,
         batch_norm: bool = False,
+        dropout: float = 0.0,
         unit: bool = True,
     ) -> None:
         super().__init__()
         sizes = [channels, *[width or channels] * hidden]
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [nn.Dropout(dropout)] if dropout else []
         for before, after in pairwise(sizes):
             layers.append(nn.Linear(before, after, bias=not batch_norm))
             layers += [nn.BatchNorm1d(after), nn.ReLU()] if batch_norm else [nn.ReLU()]

@@ -31,7 +31,8 @@ def shuffled(encode: Callable[[Tensor], Tensor], clips: Tensor, *, step: int, gr
     if groups * processes == 1:
         return encode(clips)
     joined = gather_rows(clips)
-    order = torch.randperm(len(joined.rows), generator=torch_generator("shuffle", step)).to(clips.device)
+    order = torch.randperm(len(joined.rows), generator=torch_generator("shuffle", step))
+    order = order.to(clips.device, non_blocking=True)
     shares = order.tensor_split(processes)
     encoded = [encode(joined.rows[part]) for part in shares[number].tensor_split(groups) if len(part)]
     outputs = all_gather(torch.cat(encoded), tuple(map(len, shares)))
