@@ -1,13 +1,10 @@
-"""RSPNet: speed views, the two tasks in both forms, key network and queue, many processes, and that it learns."""
+"""RSPNet: speed views, the two tasks in both forms, key network and queue, and that it learns."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.functional import normalize
 
 from kinema.data.sample import Clock
@@ -15,12 +12,11 @@ from kinema.data.sampling import spread_positions
 from kinema.errors import RecipeError
 from kinema.methods.rspnet import RawClips, RSPNet, halved, photometric, speed_views
 from kinema.metrics import cosine_match_ranks, hit_at_k
-from kinema.modules.sync_bn import convert_sync_batchnorm
 from kinema.randomness import numpy_generator
 from kinema.training.loop import pretrain
 from kinema.training.recipe import load_recipe
 from kinema.training.stepper import Stepper
-from tests.helpers import assert_same_run, journal, read_batch, stopped_and_resumed, tiny_recipe
+from tests.helpers import journal, read_batch, tiny_recipe
 
 TINY = {"backbone": "r3d", "width": 4, "dim": 16, "queue": 24, "momentum": 0.9}
 TINY |= {"frames": 8, "size": 32, "resize": [32, 40]}
@@ -365,66 +361,6 @@ def test_batchnorm_groups_change_the_keys():
     batch = formula_batch()
     losses = [tiny(bn_groups=groups).train().losses(batch, RSPNet.phases[0])["loss"].item() for groups in (1, 2)]
     assert losses[0] != losses[1]
-
-
-# Many processes
-
-CASES = {"groups": {"bn_groups": 2}, "joint statistics": {}}
-"""What one process does that equals two: BatchNorm of the keys in two groups, or of the joined batch (`sync_bn`)."""
-
-
-def three_steps(case, batches, **options):
-    """Three steps on unequal shares of five samples; the state, without what stays each process's own."""
-    recipe = recipe_of(**{f"options.{name}": value for name, value in options.items()})
-    method = recipe.build().double().train()
-    if case == "groups":
-        # The query's statistics are its own matter: frozen, so that only the keys are normalised in groups.
-        for part in method.network.modules():
-            if isinstance(part, torch.nn.BatchNorm3d):
-                part.eval()
-    else:
-        convert_sync_batchnorm(method)
-    stepper = Stepper(method, recipe, DEVICE)
-    outcomes = [stepper.step([batches(step)], step, 0.01) for step in range(3)]
-    own = ("running", "num_batches") if case == "groups" else ()
-    state = {key: value for key, value in method.state_dict().items() if not any(word in key for word in own)}
-    return {"losses": torch.stack([outcome.loss for outcome in outcomes]), "state": state}
-
-
-def share(*samples):
-    def batches(step):
-        whole = formula_batch(seed=step, dtype=torch.float64)
-        return {name: value[list(samples)] for name, value in whole.items()}
-
-    return batches
-
-
-def worker(rank, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    own = share(0, 1) if rank == 0 else share(3, 4, 5)
-    torch.save({case: three_steps(case, own) for case in CASES}, Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
-
-
-def test_two_processes_equal_one_on_the_joined_batch(tmp_path):
-    mp.spawn(worker, args=(str(tmp_path),), nprocs=2)
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    for case, options in CASES.items():
-        whole = three_steps(case, share(0, 1, 3, 4, 5), **options)
-        for rank in ranks:
-            torch.testing.assert_close(rank[case]["losses"], whole["losses"], rtol=1e-5, atol=1e-6)
-            assert rank[case]["state"].keys() == whole["state"].keys()
-            for name, value in whole["state"].items():
-                torch.testing.assert_close(rank[case]["state"][name], value, rtol=1e-5, atol=1e-7, msg=name)
-
-
-def test_a_stopped_run_goes_on_with_the_same_queue_and_keys(tiny_videos, tmp_path, monkeypatch):
-    recipe = recipe_of(epochs=3)
-    pretrain(recipe, tiny_videos, tmp_path / "whole", quiet=True)
-    resumed = stopped_and_resumed(monkeypatch, recipe_of(epochs=3, checkpoint=0), tiny_videos, tmp_path / "parts", [2])
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
-    assert int(resumed.method.queue.position) == 18 % len(resumed.method.queue.rows)
 
 
 # Learning
