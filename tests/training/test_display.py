@@ -108,6 +108,14 @@ def test_a_pipe_gets_one_line_per_interval_and_the_last_step():
     assert [line.split("/")[0] for line in lines] == ["step 1", "step 6", "step 11", "step 12"]
 
 
+@pytest.mark.parametrize(("short", "lines"), [(0, 0), (1200, 1)])
+def test_what_is_too_short_is_said_at_the_start(short, lines):
+    stream = io.StringIO()
+    with Display(stream=stream) as display:
+        display.step({**START, "short": short})
+    assert stream.getvalue().count("left out: 1,200 videos or windows, too short for this method") == lines
+
+
 def test_a_pipe_says_warnings_at_once_and_the_waiting_hint_once():
     stream, clock = io.StringIO(), Clock()
     with Display(stream=stream, interval=1.0, clock=clock) as display:

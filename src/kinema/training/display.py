@@ -212,6 +212,8 @@ class Display:
     def step(self, record: Mapping[str, Any]) -> None:
         """Show one record of `metrics.jsonl`, of whatever event: steps, health, validation, quarantine …"""
         self.progress.update(record)
+        if record.get("event") == "start" and record.get("short"):
+            self.message(f"left out: {record['short']:,} videos or windows, too short for this method")
         if self._live is not None:
             self._live.update(panel(self.progress))
         else:
@@ -229,9 +231,7 @@ class Display:
 
     def _step_plain(self, record: Mapping[str, Any]) -> None:
         event = record.get("event")
-        if event == "start" and record.get("short"):
-            self.message(f"left out: {record['short']:,} samples too short for one of this method")
-        elif event == "health" and record["level"] != "good":
+        if event == "health" and record["level"] != "good":
             self.message(f"health: {record['verdict']}")
         elif event == "quarantine":
             self.message(f"set aside: {record['path']}: {record['reason']}")
