@@ -1,6 +1,7 @@
 """Losses: pure functions of tensors, each with the equation it computes."""
 
 from kinema.losses.contrastive import Contrast, first_is_best, queue_info_nce, queue_logits
+from kinema.losses.playback import masked_reconstruction_loss
 from kinema.losses.ranking import margin_ranking
 from kinema.losses.statistics import (
     StatisticsLoss,
@@ -15,6 +16,7 @@ __all__ = [
     "first_is_best",
     "fully_connected_penalty",
     "margin_ranking",
+    "masked_reconstruction_loss",
     "queue_info_nce",
     "queue_logits",
     "statistics_classification_loss",
