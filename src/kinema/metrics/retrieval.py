@@ -29,7 +29,8 @@ def similarities(queries: Matrix, gallery: Matrix, *, exclude_self: bool = False
     """
     known = normalize(as_tensor(gallery), dim=1)
     for start in range(0, len(queries), chunk):
-        block = normalize(as_tensor(queries[start : start + chunk]).to(known.device), dim=1) @ known.T
+        wanted = normalize(as_tensor(queries[start : start + chunk]).to(known.device), dim=1)
+        block = (known @ wanted.T).T.contiguous()  # faster on CPUs than the product the other way round
         if exclude_self:
             block.diagonal(start).fill_(-torch.inf)
         yield block
