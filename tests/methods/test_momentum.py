@@ -44,7 +44,7 @@ def share(name, *samples):
 
 
 def two_steps(name, case, batches, **options):
-    """Two steps, the second with keys of the first in the queue; losses, and the state without what stays each process's own."""
+    """Two steps, the second with keys of the first; losses, and the state without what stays each process's own."""
     recipe = recipe_of(name, more=options)
     method = recipe.build().double().train()
     if case == "joint statistics":
