@@ -104,6 +104,7 @@ def test_overrides_take_full_or_last_names_and_yaml_values():
         ("resize=[1, 2, 3]", "resize"),
         ("precision=fp8", "precision.*fp8"),
         ("epochs=0", "epochs=0: must be at least 1"),
+        ("epochs=null", "epochs"),
         ("batch=-1", "batch=-1: must be at least 1"),
         ("workers=-1", "workers=-1: must be at least 0"),
         ("threads=0", "threads=0: must be at least 1"),
@@ -175,6 +176,18 @@ def test_building_is_a_function_of_the_recipe_alone():
     assert not torch.equal(first["head.weight"], other["head.weight"])
     torch.manual_seed(1)
     assert torch.equal(drawn, torch.rand(2))
+
+
+@pytest.mark.parametrize("method", ["sts", "vcop"])
+@pytest.mark.parametrize("option", ["stride=0", "rate=0", "rate=-10", "rate=.inf"])
+def test_a_stride_or_rate_that_is_none_is_refused(method, option):
+    with pytest.raises(RecipeError, match=option.partition("=")[0]):
+        load_recipe(method, None, [option]).build()
+
+
+def test_a_mirror_more_likely_than_certain_is_refused():
+    with pytest.raises(RecipeError, match="flip=2: a probability"):
+        load_recipe("sts", None, ["flip=2"]).build()
 
 
 def test_options_that_the_method_refuses_are_an_explained_error():

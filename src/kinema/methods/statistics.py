@@ -66,13 +66,16 @@ class Clips:
         """What the network is fed: normalised RGB, or as published BGR 0..255 with nothing subtracted.
 
         Raises:
-            RecipeError: the crop does not fit or is not divisible by 8, or the clip has no two frames.
+            RecipeError: the crop does not fit or is not divisible by 8, the clip has no two frames, or `flip` is no
+                probability.
         """
         # Refuse now what would fail when the first clip is read.
         centre_crop(self.resize, (self.size, self.size))
         partition(1, self.size)
         if self.frames < 2:
             raise RecipeError(f"frames={self.frames}: motion needs at least two frames")
+        if not 0 <= self.flip <= 1:
+            raise RecipeError(f"flip={self.flip:g}: a probability lies in [0, 1]")
         view = ("video", self.frames, self.stride, self.rate, self.resize, (self.size, self.size))
         return EncoderInput(*view, (0.0,) * 3, (1.0,) * 3, 255.0, "bgr") if raw_pixels else EncoderInput(*view)
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kinema.errors import RecipeError
+
 
 @dataclass(frozen=True)
 class EncoderInput:
@@ -25,6 +27,9 @@ class EncoderInput:
         mean, std: per channel, in the order of `channels`, for values scaled to [0, `scale`].
         scale: the value that a white pixel has before `mean` is subtracted (1.0, or 255.0 for raw-pixel networks).
         channels: "rgb" or "bgr".
+
+    Raises:
+        RecipeError: no frames, a stride below 1, or a rate that is none.
     """
 
     modality: str = "video"
@@ -37,6 +42,14 @@ class EncoderInput:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     scale: float = 1.0
     channels: str = "rgb"
+
+    def __post_init__(self) -> None:
+        # A stride of 0 or a negative rate would train without a word on clips in which nothing moves.
+        for name, value in (("frames", self.frames), ("stride", self.stride)):
+            if value < 1:
+                raise RecipeError(f"{name}={value}: must be at least 1")
+        if self.rate is not None and not 0 < self.rate < float("inf"):
+            raise RecipeError(f"rate={self.rate:g}: frames per second, above 0; null keeps each video's own")
 
     def normalise(self, clip: Tensor) -> Tensor:
         """uint8 RGB [B, 3, T, H, W] to the float32 that the network expects, same shape."""

@@ -122,7 +122,7 @@ class Recipe:
         positive = {"epochs": self.epochs, "batch": self.batch, "accumulate": self.accumulate, "keep": self.keep}
         positive |= {} if self.steps is None else {"steps": self.steps}
         for name, value in positive.items():
-            if value < 1:
+            if value is None or value < 1:
                 raise RecipeError(f"{name}={value}: must be at least 1")
         for name, least in {"workers": 0, "threads": 1, "checkpoint": 0, "health": 0}.items():
             value = getattr(self, name)
