@@ -2,6 +2,8 @@
 
 import shutil
 
+import pytest
+
 from kinema.cli import main
 from kinema.data.manifest import Manifest
 from tests.video.rendering import write_frames, write_numbered
@@ -42,6 +44,22 @@ def test_a_spoilt_old_manifest_does_not_stop_a_scan(tmp_path, capsys):
     (tmp_path / "set.parquet").write_bytes(b"no table")
     assert main(["scan", str(tmp_path / "set"), "-o", str(tmp_path / "set.parquet"), "--workers", "1"]) == 0
     assert len(Manifest.read(tmp_path / "set.parquet")) == 1
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(tmp_path, capsys, monkeypatch):
+    (tmp_path / "set").mkdir()
+    write_numbered(tmp_path / "set" / "1.mp4", 5)
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr("kinema.app.scanning.scan", lambda *_, **__: pytest.fail("was scanned"))
+    for out, why in (("file/x.parquet", "cannot be written"), ("x.txt", "not '.txt'")):
+        assert main(["scan", str(tmp_path / "set"), "-o", str(tmp_path / out)]) == 1
+        assert why in capsys.readouterr().err
+
+
+def test_errors_of_the_system_are_said_in_its_words(tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"")
+    assert main(["synth", str(tmp_path / "file" / "world"), "--clips", "1", "--workers", "1"]) == 1
+    assert capsys.readouterr().err == f"kinema synth: {tmp_path / 'file' / 'world'}: Not a directory\n"
 
 
 def test_wrong_layouts_and_comparisons_are_told(tmp_path, capsys):

@@ -11,7 +11,7 @@ from kinema.app.progress import progress_bar
 from kinema.data.duplicates import Overlap, overlap
 from kinema.data.manifest import Manifest
 from kinema.data.scan import ScanReport, scan
-from kinema.data.tables import quarantine_file
+from kinema.data.tables import check_writable, quarantine_file
 from kinema.errors import DataError
 
 SHOWN = 5
@@ -36,7 +36,11 @@ def scan_to_file(
         against: another manifest; what both share is printed.
         afresh: read every file again.
         options: for `kinema.data.scan.scan`.
+
+    Raises:
+        DataError: nothing to scan, or no manifest can be written to `out`, which is found out first.
     """
+    check_writable(out)
     other = None if against is None else Manifest.read(against, check_files=False)
     previous = None if afresh else _previous(out)
     with progress_bar(f"scanning {source}") as tick:

@@ -71,4 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of a pipe has gone (`kinema methods | head`): not an error, but Python would print one at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A folder that cannot be written, a full disk: of the system's making, and said in its words.
+        if error.errno is None:
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"kinema {options.command}: {where}{error.strerror}", file=sys.stderr)
+        return 1
     return status

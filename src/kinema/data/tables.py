@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,17 @@ def check_suffix(path: Path) -> None:
     """Raise DataError unless it is that of a manifest."""
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise DataError(f"{path}: a manifest is a .csv or a .parquet file, not '{path.suffix}'")
+
+
+def check_writable(path: Path) -> None:
+    """Raise DataError unless a manifest can be written there; makes its folder."""
+    check_suffix(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}; choose another place with -o") from error
 
 
 def read_table(path: Path) -> tuple[pa.Table, Aside]:
