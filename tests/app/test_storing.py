@@ -6,7 +6,7 @@ import pytest
 
 from kinema.app.packing import format_bytes
 from kinema.cli import main
-from kinema.cli.storing import parse_bytes, parse_count, parse_part, parse_rate, parse_size
+from kinema.cli.storing import parse_bytes, parse_count, parse_part, parse_rate, parse_size, parse_workers
 from kinema.data.opening import open_manifest
 
 
@@ -25,6 +25,7 @@ def test_packing_and_flow_lead_to_a_store_that_training_opens(tiny_videos, tmp_p
     assert main(["flow", str(store), "-o", str(flow), "--size", "24x32", "--workers", "0", "--stride", "2"]) == 0
     shown = capsys.readouterr().out
     assert "228 flow fields of 24x32 (height x width), intra: about" in shown
+    assert f"next: kinema pretrain sts --data {flow} stride=2\n" in shown
     manifest = open_manifest(flow)
     assert manifest.file(0, "packed").resolve() == store.resolve() and manifest.file(0, "flow") == flow
     assert main(["verify", str(flow)]) == 0
@@ -35,6 +36,9 @@ def test_packing_and_flow_lead_to_a_store_that_training_opens(tiny_videos, tmp_p
     assert "1 damages: remove the named files" in capsys.readouterr().out
     assert main(["flow", str(store), "-o", str(tmp_path / "x"), "--preset", "dis-slow"]) == 1
     assert "Did you mean" in capsys.readouterr().err
+    assert main(["flow", str(store), "-o", str(tmp_path / "x"), "--size", "5x5"]) == 1
+    assert "refuses frames of 5 x 5" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_damaged_file_that_was_removed_is_written_again(tiny_videos, tmp_path):
@@ -57,6 +61,7 @@ def test_a_damaged_file_that_was_removed_is_written_again(tiny_videos, tmp_path)
         (parse_bytes, "77", 77),
         (parse_part, "2/4", (2, 4)),
         (parse_count, "3", 3),
+        (parse_workers, "0", 0),
         (parse_rate, "12.5", 12.5),
     ],
 )
@@ -73,6 +78,7 @@ def test_values_are_read(parse, text, expected):
         (parse_part, "0/4"),
         (parse_part, "5/4"),
         (parse_count, "0"),
+        (parse_workers, "-1"),
         (parse_rate, "0"),
         (parse_rate, "nan"),
         (parse_rate, "fast"),

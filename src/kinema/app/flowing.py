@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from kinema.app.packing import store_to_screen
 from kinema.data.packed import Finished, Settings
-from kinema.errors import RecipeError, suggest
-from kinema.video.flow import PRESETS
+from kinema.errors import RecipeError
+from kinema.video.flow import compute_flow
 
 
 def flow_to_screen(
@@ -43,9 +45,11 @@ def flow_to_screen(
         dry_run: print size and time only.
 
     Raises:
-        RecipeError: an unknown preset. DataError: as `store_to_screen`.
+        RecipeError: an unknown preset, or frames too small for it. DataError: as `store_to_screen`.
     """
-    if preset not in PRESETS:
-        raise RecipeError(f"unknown flow preset '{preset}'.{suggest(preset, PRESETS)}")
+    try:
+        compute_flow(np.zeros((2, *size, 3), np.uint8), preset)
+    except ValueError as error:
+        raise RecipeError(str(error)) from error
     settings = Settings("flow", format, size, step=stride, rate=rate, preset=preset, bits=bits)
     return store_to_screen(source, out, settings, workers=workers, budget=budget, part=part, dry_run=dry_run)

@@ -36,6 +36,11 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_workers(text: str) -> int:
+    """A number of processes; 0 works in this one."""
+    return 0 if text == "0" else parse_count(text)
+
+
 def parse_rate(text: str) -> float:
     """Frames per second, above 0."""
     try:
@@ -105,7 +110,8 @@ def _flow(options: argparse.Namespace) -> None:
         **_running(options),
     )
     if store is not None:
-        print(f"next: kinema pretrain sts --data {options.out}")
+        rate = f" rate={options.rate:g}" if options.rate else ""
+        print(f"next: kinema pretrain sts --data {options.out} stride={options.stride}{rate}")
 
 
 def add_verify(commands: Commands) -> None:
@@ -129,7 +135,7 @@ def _add_common(parser: argparse.ArgumentParser, what: str) -> None:
         "--rate", type=parse_rate, default=None, metavar="FPS", help="sampled rate (default: each video's)"
     )
     parser.add_argument("--budget", type=parse_bytes, default=None, metavar="BYTES", help="for example 20GB")
-    parser.add_argument("--workers", type=int, default=None, help="processes (default: one per core)")
+    parser.add_argument("--workers", type=parse_workers, default=None, help="processes (default: one per core)")
     parser.add_argument("--part", type=parse_part, default=(1, 1), metavar="K/N", help="share of one of N machines")
     parser.add_argument("--dry-run", action="store_true", help="print size and time only")
 

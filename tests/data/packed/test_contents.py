@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from kinema.data.flows import stored_flow
 from kinema.data.index import by_duration
 from kinema.data.manifest import Manifest
 from kinema.data.opening import open_manifest
@@ -106,6 +107,22 @@ def test_rows_of_one_file_share_their_pictures_and_only_segments_are_kept(tmp_pa
     for outside in ([29], [40, 71]):
         with pytest.raises(DataError, match=r"row 0: pictures .* .* but the store .* holds 30 to 70"):
             read_row(store, 0, outside)
+
+
+def test_flow_at_a_rate_fits_the_segments_or_is_refused(tmp_path):
+    write_video(tmp_path / "long.mp4", moving_texture(0, (0, 1), frames=60))
+
+    def flow(start, rate):
+        rows = [{"path": "long.mp4", "start": start, "end": start + 2.0}]
+        manifest = Manifest.from_rows(rows, tmp_path)
+        return store_of(manifest, tmp_path / f"{start}-{rate}", kind="flow", rate=rate, preset="dis-half")
+
+    with pytest.raises(DataError, match=r"row 0 \(long.mp4\) begins at 0.5 s, .* run kinema pack with --rate 5 first"):
+        flow(0.5, 5.0)
+    for start, rate in ((0.4, 5.0), (0.5, 10.0)):
+        store = flow(start, rate)
+        frames = by_duration(store, frames=4, rate=rate).frames(0, rate=rate)
+        assert stored_flow(store, 0, frames, SIZE).shape == (2, 3, *SIZE)
 
 
 def test_pieces_cover_every_picture_once():

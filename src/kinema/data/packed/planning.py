@@ -169,10 +169,28 @@ def _span(manifest: Manifest, rows: list[int], settings: Settings) -> tuple[int,
     """The pictures of one file that its rows need, with a margin."""
     info = manifest.video(rows[0])
     kept = kept_frames(info, settings)
+    if settings.kind == "flow" and settings.rate is not None:
+        _check_on_grid(manifest, rows, settings.rate)
     bounds = np.array([manifest.bounds(row) for row in rows])
     start, end = info.frame_at([bounds[:, 0].min() - _MARGIN_SECONDS, bounds[:, 1].max() + _MARGIN_SECONDS]).tolist()
     first = int(np.searchsorted(kept, start, side="right")) - 1
     return max(0, first), int(np.searchsorted(kept, end, side="right"))
+
+
+def _check_on_grid(manifest: Manifest, rows: list[int], rate: float) -> None:
+    """Segments are sampled from their own start on, flow from that of the file: the two must show the same frames."""
+    info = manifest.video(rows[0])
+    frames = grid(info, rate)
+    for row in rows:
+        start, end = manifest.bounds(row)
+        sampled = np.unique(info.frame_at(np.arange(start, end - 5e-7, 1.0 / rate) + 5e-7))
+        places = np.searchsorted(frames, sampled)
+        if (frames[np.minimum(places, len(frames) - 1)] != sampled).any() or (np.diff(places) != 1).any():
+            raise DataError(
+                f"row {row} ({info.path.name}) begins at {start:g} s, between two frames of --rate {rate:g}, so that "
+                f"training would ask for other frames than those with flow: run kinema pack with --rate {rate:g} "
+                "first, then kinema flow on that store without --rate"
+            )
 
 
 def _layout(manifest: Manifest, settings: Settings, pictures: int) -> Layout:

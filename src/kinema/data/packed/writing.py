@@ -40,6 +40,11 @@ def claim(folder: Path, plan: Plan, layout: Layout) -> tuple[Plan, Layout]:
         # What could not be looked at may differ between two starts: the plan of the first one holds.
         fixed = {**vars(layout), "pictures": before.pictures, "per_file": before.per_file}
         changed = [name for name, value in fixed.items() if value != getattr(before, name)]
+        if changed == ["data"]:
+            raise DataError(
+                f"{folder} was begun from other rows: the manifest, or a video that it lists, has changed since. Give "
+                "the manifest that it was begun with, or another folder"
+            )
         if changed:
             was = ", ".join(f"{name} was {getattr(before, name)!r}, now {getattr(layout, name)!r}" for name in changed)
             raise DataError(f"{folder} holds a store begun otherwise ({was}): give the same options, or another folder")
