@@ -184,6 +184,14 @@ def test_a_list_keeps_its_columns_and_segments(tree, tmp_path):
     assert report.duplicates == []
 
 
+def test_what_was_set_aside_is_still_told_when_a_manifest_is_scanned_again(tree):
+    folder = tree("1.mp4", "!2.mp4")
+    report = scan(folder, workers=1)
+    report.write(folder / "set.parquet")
+    assert len(report.quarantined) == 1
+    assert scan(folder / "set.parquet", workers=1).quarantined == report.quarantined
+
+
 def test_one_file(tree):
     report = scan(tree("only.mp4") / "only.mp4")
     assert report.manifest.column("path") == ["only.mp4"]

@@ -143,8 +143,10 @@ def _collect(source: Path, layout: str, options: LayoutOptions) -> Listing:
             raise RecipeError(f"{option}='{value}' is for folders, and {source} is a file")
     if suffix in (".csv", ".parquet"):
         listed = Manifest.read(source, check_files=False)
-        return Listing(listed.root, [listed.row(i) for i in range(len(listed))], "list", f"list: {source.name}")
-    return Listing(source.parent, [{"path": source.name}], "file", f"one file: {source.name}")
+        rows = [listed.row(i) for i in range(len(listed))]
+        # What an earlier scan set aside is in no row, and must not be forgotten.
+        return Listing(listed.root, rows, "list", source.name, missing=list(listed.set_aside))
+    return Listing(source.parent, [{"path": source.name}], "file", source.name)
 
 
 def _complete(listed: Listing, results: Mapping[str, Columns | VideoError]) -> Manifest:

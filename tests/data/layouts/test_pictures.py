@@ -53,7 +53,11 @@ def test_davis_without_lists_and_at_another_rate(make, rows):
     for path in ("DAVIS/JPEGImages/480p/cows", "DAVIS/JPEGImages/480p/dog"):
         del expected[path]["masks"]  # no annotations there
     assert rows(listing) == expected
+    assert listing.layout == "davis2017"
+    assert listing.evidence.startswith("DAVIS 2017 (the year is a guess): JPEGImages beside")
     assert "no lists, so no splits" in listing.evidence
+    assert lay_out(listing.root, "davis2016", options=LayoutOptions(fps=30)).rows == listing.rows
+    make(notes={"DAVIS/ImageSets/2017/val.txt": "bear\n"})
     with pytest.raises(DataError, match=r"no DAVIS 2016 found in .*ImageSets/2016"):
         lay_out(listing.root, "davis2016")
 

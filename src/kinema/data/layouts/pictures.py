@@ -46,7 +46,7 @@ def _davis_lists(source: Source, year: int) -> list[str]:
 def _find_davis(source: Source, year: int) -> list[str]:
     if not _sequences(source, "JPEGImages", "Annotations"):
         return []
-    bare = year == 2017 and not _davis_lists(source, 2016)
+    bare = not any(_davis_lists(source, other) for other in _DAVIS_LISTS)  # which of the two nothing tells
     return _davis_lists(source, year) or (["JPEGImages", "Annotations"] if bare else [])
 
 
@@ -57,6 +57,7 @@ def _read_davis(source: Source, notes: Sequence[str], year: int) -> Listing:
     paths = [path for path in paths if path.split("JPEGImages/")[1].rpartition("/")[0] == size]
     title = f"DAVIS {year}{f' ({size})' if len(sizes) > 1 else ''}"
     lists = [note for note in notes if note.endswith(".txt")]
+    title += "" if lists else " (the year is a guess)"
     return _pictures(source, paths, lists, title=title, fps=_DAVIS_RATE, columns=("JPEGImages", "Annotations"))
 
 
