@@ -17,7 +17,7 @@ from kinema.metrics import holm
 from tests.evaluation.videos import Brightness, MeanColour
 
 SETTINGS = EvaluationSettings(
-    ("knn", "retrieval"), folds="scene", calibrated=False, extraction=Extraction("single_center")
+    ("svm", "retrieval"), folds="scene", calibrated=False, extraction=Extraction("single_center")
 )
 
 
@@ -48,26 +48,26 @@ def four(colours):
 
 def test_runs_of_one_method_and_recipe_are_its_seeds(four):
     across = compare_across(four)
-    knn = {one.arm: one for one in across.standings if one.protocol == "knn"}
-    values = [one.results.find(arm="trained", protocol="knn", metric="top1", level="video")[0].value for one in four]
-    assert knn["first"].by_seed == pytest.approx({"1": values[0], "2": values[1]})
-    assert knn["first"].value == pytest.approx(np.mean(values[:2])) and knn["second"].value == pytest.approx(values[2])
-    assert knn["first"].low <= knn["first"].value <= knn["first"].high
-    order = [one.value for one in across.standings if one.protocol == "knn"]
+    own = {one.arm: one for one in across.standings if one.protocol == "svm"}
+    values = [one.results.find(arm="trained", protocol="svm", metric="top1", level="video")[0].value for one in four]
+    assert own["first"].by_seed == pytest.approx({"1": values[0], "2": values[1]})
+    assert own["first"].value == pytest.approx(np.mean(values[:2])) and own["second"].value == pytest.approx(values[2])
+    assert own["first"].low <= own["first"].value <= own["first"].high
+    order = [one.value for one in across.standings if one.protocol == "svm"]
     assert order == sorted(order, reverse=True)
     assert {one.arm for one in across.standings if one.protocol == "retrieval:benchmark"} > {"pixels-mean-frame"}
 
 
 def test_differences_are_paired_by_seed_and_group(four):
-    across = compare_across(four, ["knn"])
+    across = compare_across(four, ["svm"])
     (found,) = across.comparisons
     labels = four[0].results.predictions["labels"]
     hits = [
-        {(seed, 0): hits_of(one.results.predictions[f"trained/knn/{seed}"], labels) for seed, one in enumerate(pair, 1)}
+        {(seed, 0): hits_of(one.results.predictions[f"trained/svm/{seed}"], labels) for seed, one in enumerate(pair, 1)}
         for pair in (four[:2], four[2:])
     ]
     member = np.unique(four[0].results.predictions["groups"], return_inverse=True)[1]
-    first, second = (Judged(name, "knn", "top1", own) for name, own in zip(("first", "second"), hits, strict=True))
+    first, second = (Judged(name, "svm", "top1", own) for name, own in zip(("first", "second"), hits, strict=True))
     own = compare(first, second, member)
     assert found == own and found.groups == 7 and found.verdict == "beats"
     both = compare_across(four)
@@ -109,16 +109,16 @@ def test_other_data_or_another_division_is_refused(colours, four):
     other = replace(four[2].results, info=four[2].results.info | {"division": "another"})
     with pytest.raises(DataError, match="divide the same videos differently"):
         compare_across([four[0], replace(four[2], results=other)])
-    with pytest.raises(DataError, match="not every run was evaluated under linear; all have: knn, retrieval:benchmark"):
+    with pytest.raises(DataError, match="not every run was evaluated under linear; all have: svm, retrieval:benchmark"):
         compare_across(four, ["linear"])
 
 
 def test_what_weakens_a_difference_is_said(colours, four):
     views = replace(SETTINGS, extraction=Extraction("uniform3"))
     other = evaluated(colours, MeanColour(), method="second", settings=views)
-    across = compare_across([four[0], other], ["knn"])
+    across = compare_across([four[0], other], ["svm"])
     note = across_note(across)
-    assert "Under knn, views differ: single_center against uniform3." in note
+    assert "Under svm, views differ: single_center against uniform3." in note
     assert "Of first, second there is one seed only" in note
     assert "21 test videos in 7 groups, 3 classes" in note and "p (Holm)" not in note
     whole = across_note(compare_across(four))
@@ -127,7 +127,7 @@ def test_what_weakens_a_difference_is_said(colours, four):
     mixed = compare_across([four[0], replace(four[2], results=seen)])
     assert "first unknown, second transductive" in across_note(mixed)
     text = across_as_markdown(across)
-    assert "| second | knn | top1 | 100.00 |" in text and "| p (Holm) |" in text
+    assert "| second | svm | top1 | 100.00 |" in text and "| p (Holm) |" in text
 
 
 def write_run(folder, one, name="ut", *, seed=0, **recipe):

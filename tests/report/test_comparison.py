@@ -39,6 +39,13 @@ def test_every_number_has_its_place_on_one_scale():
     assert classes.count("own") == 1 and classes.count("reference") == 1
 
 
+def test_long_names_leave_room_for_the_dots():
+    name = "sts (backbone=r2plus1d, optimiser.lr=0.0005, options.flow=dis-medium)"
+    chart = svg_of(dot_chart([Dots(name, 60.0, 50.0, 70.0), Dots("b", 10.0, 5.0, 90.0)], title="t", x_label="x"))
+    left = min(float(x.get("x1")) for x in chart.iter("line") if x.get("class") == "whisker")
+    assert left < 300 and name in "".join(chart.itertext())
+
+
 def across():
     standings = (
         Standing("sts", "knn", "top1", 60.0, 55.0, 66.0, {"0": 58.0, "1": 62.0}, "inductive"),

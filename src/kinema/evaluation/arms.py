@@ -56,13 +56,6 @@ def all_arms(encoders: Encoders, manifest: Manifest, split: Split, settings: Eva
     return arms + ([Arm(name, settings.seed) for name in PIXEL_ARMS] if settings.pixels else [])
 
 
-def feature_tables(
-    arms: Sequence[Arm], manifest: Manifest, extraction: Extraction, progress: Progress | None
-) -> dict[str, FeatureTable]:
-    """`planned_tables` for a single plan."""
-    return planned_tables(arms, manifest, [extraction], progress)[0]
-
-
 def planned_tables(
     arms: Sequence[Arm], manifest: Manifest, plans: Sequence[Extraction], progress: Progress | None
 ) -> list[dict[str, FeatureTable]]:

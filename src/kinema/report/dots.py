@@ -11,6 +11,7 @@ from kinema.report.markup import Markup, tag
 WIDTH = 560
 _ROW, _TOP, _BOTTOM, _RIGHT = 26, 8, 40, 16
 _LETTER = 6.6  # width of a letter of the chart's type
+_LETTERS = 38
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def dot_chart(
         unit: appended to values on hover.
         marks: vertical lines with their names, for example what guessing scores.
     """
-    left = min(WIDTH / 2, 12 + _LETTER * max(len(row.name) for row in rows))
+    left = 12 + _LETTER * max(len(_short(row.name)) for row in rows)
     values = [value for row in rows for value in (row.low, row.high, *row.singles.values())]
     values += [place for _, place in marks]
     low, high = min(values), max(values)
@@ -67,12 +68,16 @@ def _row(row: Dots, scale: Scale, y: float, unit: str) -> Markup:
     ]
     return tag(
         "g",
-        tag("text", row.name, x=scale.start - 8, y=y + 4, text_anchor="end"),
+        tag("text", tag("title", row.name), _short(row.name), x=scale.start - 8, y=y + 4, text_anchor="end"),
         tag("line", x1=scale(row.low), x2=scale(row.high), y1=y, y2=y, class_="whisker"),
         tag("g", *singles, class_="single"),
         tag("circle", tag("title", interval), cx=scale(row.value), cy=y, r=4.4, class_="dot"),
         class_="reference" if row.is_reference else "own",
     )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
 
 
 def _axis(scale: Scale, base: float, label: str) -> Markup:
