@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,12 @@ from kinema.training.distributed import rank, sum_over_processes, world_size
 from kinema.training.optimisers import build_optimisers, set_lr
 from kinema.training.recipe import Recipe
 
+# The option's name changed in torch 2.13.
+_SHARE_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in signature(DistributedDataParallel).parameters
+)
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -91,9 +98,8 @@ class Stepper:
             forward.compile()
         if world_size() > 1 and any(p.requires_grad for p in method.parameters()):
             # Buffers stay local: shared BatchNorm statistics are equal already, and queues must not be overwritten.
-            forward = DistributedDataParallel(
-                forward, broadcast_buffers=False, find_unused_parameters=len(method.phases) > 1
-            )
+            unshared: dict[str, Any] = {_SHARE_BUFFERS: False}
+            forward = DistributedDataParallel(forward, find_unused_parameters=len(method.phases) > 1, **unshared)
         return forward
 
     def step(self, batches: Sequence[Batch], step: int, lr: float) -> Outcome:
