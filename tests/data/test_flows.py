@@ -1,15 +1,19 @@
 """Flow that the data bring along: the right fields for the right pairs of frames, or a refusal that tells why."""
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
 
 from kinema.data.flows import stored_flow
+from kinema.data.index import per_row
 from kinema.data.manifest import Manifest
 from kinema.data.reading import execute
 from kinema.data.sample import Flow, Frames, Sample, Times
 from kinema.errors import DataError, VideoError
-from kinema.video.flow import decode_flow
+from kinema.video.decode import read_frames
+from kinema.video.flow import compute_flow, decode_flow, encode_flow
 from tests.data.packed.stores import SIZE, numbers, store_of
 
 
@@ -44,6 +48,20 @@ def test_a_store_yields_what_would_be_computed_and_coded(tiny_videos, flows, nam
         found = execute(plan(of), flows[name])["flow"]
         assert found.dtype == np.uint8
         assert np.array_equal(found, execute(plan(of, coded=True), tiny_videos)["flow"])
+
+
+@pytest.mark.parametrize(("rate", "stride"), [(25.0, 1), (25.0, 2), (25.0, 3), (15.0, 2), (7.0, 2)])
+def test_frames_that_the_rate_repeats_have_their_flow(tiny_videos, tmp_path, rate, stride):
+    """At 25 frames per second of 10, a stride of two leads over no frame, or one."""
+    store = store_of(tiny_videos, tmp_path / "store", "flow", rate=rate, step=stride)
+    for start in (0, 1, 4):
+        frames = per_row(store).frames(3, rate=rate)[start::stride][:8]
+        found = stored_flow(store, 3, frames, SIZE)
+        still = encode_flow(np.zeros(1))[0]
+        for k, (now, following) in enumerate(pairwise(frames)):
+            two = read_frames(tiny_videos.video(3), [now, following], SIZE)
+            expected = encode_flow(compute_flow(two, "dis-fast")[0].transpose(2, 0, 1)) if now < following else still
+            assert (found[:, k] == expected).all()
 
 
 @pytest.mark.parametrize("format", ["raw", "intra"])

@@ -263,3 +263,12 @@ def test_its_picture_shows_the_clip_with_the_most_motion(tiny_videos):
     assert not others and picture.title and picture.caption
     assert picture.frames.dtype == np.uint8 and picture.frames.ndim == 4 and picture.frames.shape[3] == 3
     assert len(picture.frames) == CLIP
+
+
+@pytest.mark.parametrize(("window", "expected"), [(4, [0, 2, 2, 2]), (5, [0, 2, 4, 4]), (9, [0, 2, 4, 6])])
+def test_a_video_shorter_than_a_clip_is_never_shown_at_another_stride(tiny_videos, window, expected):
+    """Else a motion over one frame would be taken for one over two, and a store of flow would not have it."""
+    index = Index(tiny_videos, np.array([3]), np.array([0.0]), np.array([window / 10]))
+    method = tiny_sts(frames=4, stride=2)
+    read = method.plan(0, index, Clock(0, 0, 0.0), numpy_generator(0)).reads["video"]
+    assert read.indices.tolist() == expected

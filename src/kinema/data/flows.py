@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from kinema.data.manifest import Manifest
 from kinema.data.packed import is_store, open_store
-from kinema.data.packed.planning import grid
+from kinema.data.packed.planning import find_fields, grid
 from kinema.data.packed.rows import Pointer, pointer
 from kinema.errors import DataError, VideoError
 from kinema.video.flow_images import read_flow_images, resize_fields
@@ -69,11 +69,12 @@ def _fields(manifest: Manifest, stored: Pointer, now: Indices, following: Indice
     step, rate = store.layout.step, store.layout.rate
     if not len(now):
         return np.zeros((0, 2, *size), store.layout.dtype)
-    frames = grid(manifest.video(stored.row), rate)
-    place = np.minimum(np.searchsorted(frames, now), len(frames) - 1)
-    there = frames[np.minimum(place + step, len(frames) - 1)] == following
+    if rate is None:
+        place, there = now, following == now + step
+    else:
+        place, there = find_fields(grid(manifest.video(stored.row), rate), step, now, following)
     over = f"{step} frame{'s' * (step > 1)}" + (f" at {rate:g} frames per second" if rate else "")
-    _check_pairs(stored, there & (frames[place] == now), (now, following), over)
+    _check_pairs(stored, there, (now, following), over)
     return resize_fields(store.read(stored.numbers(place)), size)
 
 

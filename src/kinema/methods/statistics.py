@@ -137,9 +137,11 @@ class StatisticsMethod(Method):
         self, i: int, index: Index, available: npt.NDArray[np.int64], first: int, view: tuple[int, int, bool]
     ) -> Sample:
         extra = self.rules.extra_flow
-        positions = first + np.arange(self.input.frames + extra) * self.input.stride
-        # A video shorter than a clip shows its last frame again; the repeated frames have no flow.
-        chosen = available[np.minimum(positions, len(available) - 1)]
+        stride = self.input.stride
+        positions = first + np.arange(self.input.frames + extra) * stride
+        # A video shorter than a clip shows its last frame at this stride again; the repeated frames have no flow.
+        last = first + (len(available) - 1 - first) // stride * stride
+        chosen = available[np.minimum(positions, last)]
         if extra and positions[-1] >= len(available):
             chosen[-1] = min(2 * chosen[-2] - chosen[-3], index.video(i).frames - 1)
         top, left, flip = view

@@ -229,8 +229,8 @@ def test_damage_is_found_and_named(tiny_videos, tmp_path, format):
 def test_a_store_of_another_version_is_refused(tiny_videos, tmp_path):
     store_of(tiny_videos, tmp_path / "store")
     path = tmp_path / "store" / "store.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
-    with pytest.raises(DataError, match="version 2, this kinema reads 1"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 99}))
+    with pytest.raises(DataError, match=r"version 99, this kinema reads \d"):
         verify(tmp_path / "store")
 
 

@@ -26,7 +26,7 @@ Kind = Literal["frames", "flow"]
 Format = Literal["raw", "intra"]
 
 LAYOUT_FILE, PLAN_FILE, MANIFEST_FILE = "store.json", "plan.npz", "manifest.parquet"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)

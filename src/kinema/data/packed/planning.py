@@ -112,17 +112,30 @@ class Plan:
 
 
 def grid(info: VideoInfo, rate: float | None) -> Indices:
-    """Frames of a video at the sampled rate, each once; None: all."""
+    """The frame on show at each moment of the sampled rate, repeated where frames come more rarely; None: all."""
     if rate is None:
         return np.arange(info.frames, dtype=np.int64)
-    return np.unique(info.frame_at(np.arange(0.0, info.duration, 1.0 / rate) + 5e-7))
+    return info.frame_at(np.arange(0.0, info.duration, 1.0 / rate) + 5e-7)
+
+
+def find_fields(frames: Indices, step: int, now: Indices, following: Indices) -> tuple[Indices, npt.NDArray[np.bool_]]:
+    """Which fields of a chain lead from `now` to `following`, and whether there is one (else its number means nothing).
+
+    Field k of a chain leads from `frames[k]` to `frames[k + step]`; frames never run backwards.
+    """
+    base = 1 + max(int(frames[-1]), int(following.max(initial=0)))
+    known, wanted = frames[:-step] * base + frames[step:], now * base + following
+    places = np.searchsorted(known, wanted)
+    there = places < len(known)
+    there[there] = known[places[there]] == wanted[there]
+    return places, there
 
 
 def kept_frames(info: VideoInfo, layout: Layout | Settings) -> Indices:
     """The frame that each picture shows, or from which its flow leads, numbered through the whole file."""
     frames = grid(info, layout.rate)
     if layout.kind == "frames":
-        return frames[:: layout.step]
+        return np.unique(frames)[:: layout.step]
     return frames[: max(0, len(frames) - layout.step)]
 
 
@@ -170,22 +183,23 @@ def _span(manifest: Manifest, rows: list[int], settings: Settings) -> tuple[int,
     info = manifest.video(rows[0])
     kept = kept_frames(info, settings)
     if settings.kind == "flow" and settings.rate is not None:
-        _check_on_grid(manifest, rows, settings.rate)
+        _check_on_grid(manifest, rows, settings.rate, settings.step)
     bounds = np.array([manifest.bounds(row) for row in rows])
     start, end = info.frame_at([bounds[:, 0].min() - _MARGIN_SECONDS, bounds[:, 1].max() + _MARGIN_SECONDS]).tolist()
-    first = int(np.searchsorted(kept, start, side="right")) - 1
-    return max(0, first), int(np.searchsorted(kept, end, side="right"))
+    shown = kept[max(0, int(np.searchsorted(kept, start, side="right")) - 1) :][:1]
+    return int(np.searchsorted(kept, shown).sum()), int(np.searchsorted(kept, end, side="right"))
 
 
-def _check_on_grid(manifest: Manifest, rows: list[int], rate: float) -> None:
+def _check_on_grid(manifest: Manifest, rows: list[int], rate: float, step: int) -> None:
     """Segments are sampled from their own start on, flow from that of the file: the two must show the same frames."""
     info = manifest.video(rows[0])
     frames = grid(info, rate)
     for row in rows:
         start, end = manifest.bounds(row)
-        sampled = np.unique(info.frame_at(np.arange(start, end - 5e-7, 1.0 / rate) + 5e-7))
-        places = np.searchsorted(frames, sampled)
-        if (frames[np.minimum(places, len(frames) - 1)] != sampled).any() or (np.diff(places) != 1).any():
+        sampled = info.frame_at(np.arange(start, end - 5e-7, 1.0 / rate) + 5e-7)
+        now, following = sampled[:-step], sampled[step:]
+        _, there = find_fields(frames, step, now, following)
+        if not (there | (now == following)).all():
             raise DataError(
                 f"row {row} ({info.path.name}) begins at {start:g} s, between two frames of --rate {rate:g}, so that "
                 f"training would ask for other frames than those with flow: run kinema pack with --rate {rate:g} "

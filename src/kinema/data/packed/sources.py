@@ -36,7 +36,7 @@ def pictures(manifest: Manifest, piece: Piece, layout: Layout) -> Iterator[Pictu
 def _frames(
     manifest: Manifest, piece: Piece, frames: npt.NDArray[np.int64], span: tuple[int, int], layout: Layout
 ) -> Pictures:
-    wanted = frames[:: layout.step][slice(*span)]
+    wanted = np.unique(frames)[:: layout.step][slice(*span)]
     return read_row(manifest, piece.row, wanted, (layout.height, layout.width)).transpose(0, 3, 1, 2)
 
 
