@@ -1,4 +1,4 @@
-"""Rotation, clip order and playback rate over two processes equal one process on the joined batch.
+"""Rotation, clip order, playback rate and in-batch contrast over two processes equal one process on the joined batch.
 
 In float64 with plain SGD and shared BatchNorm, as for STS in `tests/training/test_distributed.py`; dropout is off,
 since every process draws its own.
@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from kinema.methods.encoders import ConvEncoder
 from kinema.modules.sync_bn import convert_sync_batchnorm
 from kinema.training.distributed import world_size
 from kinema.training.recipe import load_recipe
@@ -22,6 +23,7 @@ METHODS = {
     "rotnet, all turns": {"rotations": "all", "dropout": 0.0, "init_std": None},
     "vcop": {"tuple_length": 3, "dropout": 0.0},
     "prp": {"dilations": [1, 2, 4]},
+    "cvrl": {"hidden": 1, "hidden_width": 8, "dim": 8, "head_momentum": 0.1, "kernel_decay": 0.01},
 }
 SHARES = {"equal": 3, "unequal": 2}
 """How many of six samples the first process holds; the second holds three, so the first has lost one or none."""
@@ -42,6 +44,8 @@ def batch_of(name, step):
             "video": pixels(SAMPLES, 3, 3, FRAMES, SIZE, SIZE),
             "label": torch.randint(0, 6, (SAMPLES,), generator=generator),
         }
+    if name == "cvrl":
+        return {view: pixels(SAMPLES, 3, FRAMES, SIZE, SIZE) / 255 for view in ("first", "second")}
     if name == "prp":
         label = torch.arange(SAMPLES) % 3
         mask = 0.8 + 1.2 * torch.rand(SAMPLES, 3, 4, SIZE, SIZE, generator=generator)
@@ -55,7 +59,8 @@ def two_steps(name, samples):
     """Step a method twice on `samples` of its batches; its weights and what was measured."""
     recipe = recipe_of(name)
     method = recipe.build().double()
-    method.encoder.register_forward_pre_hook(lambda encoder, inputs: (inputs[0].double(),))
+    encoder = next(part for part in method.modules() if isinstance(part, ConvEncoder))
+    encoder.register_forward_pre_hook(lambda encoder, inputs: (inputs[0].double(),))
     if world_size() > 1:
         convert_sync_batchnorm(method)
     stepper = Stepper(method.train(), recipe, torch.device("cpu"))

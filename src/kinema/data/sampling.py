@@ -5,8 +5,11 @@ Positions count the frames of a window from 0 (`Index.frames` turns them into fr
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +18,7 @@ from kinema.data.index import Index
 from kinema.errors import DataError
 
 Positions = npt.NDArray[np.int64]
+Interval = Literal["decreasing", "uniform", "zero"]
 
 
 def clip_span(frames: int, stride: int = 1) -> int:
@@ -30,6 +34,50 @@ def draw_start(rng: np.random.Generator, total: int, span: int) -> int:
 def clip_positions(start: int, frames: int, stride: int = 1) -> Positions:
     """One clip: int64 [frames], `stride` apart."""
     return start + np.arange(frames) * stride
+
+
+def interval_at(share: float, room: int, *, law: Interval = "decreasing", power: float = 1.0) -> int:
+    """The distance between two clips' starts at which the distribution function reaches `share`, rounded down.
+
+    "decreasing": F(k) = k (p + 1) / (p M) - k^(p + 1) / (p M^(p + 1)) on [0, M], whose density falls as 1 - (k / M)^p;
+    linearly for p = 1 (Qian et al., CVPR 2021), when F^-1(u) = M (1 - sqrt(1 - u)). "uniform": F(k) = k / M. "zero":
+    none.
+
+    Args:
+        share: u in [0, 1).
+        room: M, the number of starts that a clip can have.
+        law: which distribution.
+        power: p of "decreasing", above 0.
+    """
+    if law == "zero":
+        return 0
+    if law == "uniform":
+        return int(share * room)
+
+    def reached(distance: int) -> float:
+        part = distance / room
+        return part * (power + 1) / power - math.pow(part, power + 1) / power
+
+    return bisect_right(range(room), share, key=reached) - 1
+
+
+def pair_starts(
+    rng: np.random.Generator, total: int, span: int, *, law: Interval = "decreasing", power: float = 1.0
+) -> tuple[int, int]:
+    """First positions of two clips of `span` frames in a window of `total`; either may be the earlier one.
+
+    Their distance is drawn by `interval_at`, then the earlier start uniformly among those that leave room for the
+    other. In a window shorter than a clip both are drawn uniformly from all of it (the same one for "zero"): such clips
+    wrap around.
+    """
+    room = total - span + 1
+    if room < 1:
+        first, second = (int(start) for start in rng.integers(total, size=2))
+        return first, first if law == "zero" else second
+    distance = interval_at(rng.random(), room, law=law, power=power)
+    first = int(rng.integers(room - distance))
+    second = first + distance
+    return (second, first) if rng.random() < 0.5 else (first, second)
 
 
 def tuple_positions(start: int, clips: int, frames: int, *, stride: int = 1, interval: int = 0) -> Positions:

@@ -1,6 +1,13 @@
 """Losses: pure functions of tensors, each with the equation it computes."""
 
-from kinema.losses.contrastive import Contrast, first_is_best, queue_info_nce, queue_logits
+from kinema.losses.contrastive import (
+    Contrast,
+    PairContrast,
+    first_is_best,
+    in_batch_info_nce,
+    queue_info_nce,
+    queue_logits,
+)
 from kinema.losses.playback import masked_reconstruction_loss
 from kinema.losses.ranking import margin_ranking
 from kinema.losses.statistics import (
@@ -12,9 +19,11 @@ from kinema.losses.statistics import (
 
 __all__ = [
     "Contrast",
+    "PairContrast",
     "StatisticsLoss",
     "first_is_best",
     "fully_connected_penalty",
+    "in_batch_info_nce",
     "margin_ranking",
     "masked_reconstruction_loss",
     "queue_info_nce",

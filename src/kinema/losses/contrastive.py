@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
 
 
 class Contrast(NamedTuple):
@@ -82,6 +83,59 @@ def queue_info_nce(
         query, positive, queue, negatives=negatives, negatives_valid=negatives_valid, temperature=temperature
     )
     return first_is_best(logits)
+
+
+class PairContrast(NamedTuple):
+    """Scalars: the loss; of the first views' anchors among the second views alone, accuracy and entropy in nats.
+
+    As in `Contrast`, an entry that scores as high as the own one makes the answer wrong.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+    entropy: Tensor
+
+
+def in_batch_info_nce(
+    first: Tensor,
+    second: Tensor,
+    *,
+    joined: tuple[Tensor, Tensor] | None = None,
+    place: int = 0,
+    temperature: float = 0.1,
+) -> PairContrast:
+    """InfoNCE of two views of each sample with all other views of the batch as negatives (SimCLR, CVRL).
+
+    With embeddings scaled to length 1, an anchor of the first view has the logits [z1 . Z2 | z1 . Z1] / temperature
+    without its similarity to itself, and its own second view is right: one positive, 2 G - 2 negatives. Anchors of the
+    second view likewise. The loss is the sum, not the mean, of both directions' means over this process's rows. In
+    single precision also under autocast.
+
+    Args:
+        first: [B, D], of any length above 0.
+        second: [B, D], the other view of each.
+        joined: both views of all processes' samples, [G, D] each; None: `first` and `second`.
+        place: row of `joined` at which this process's own samples begin.
+        temperature: tau.
+
+    Example:
+        >>> import torch
+        >>> round(float(in_batch_info_nce(torch.ones(2, 4), torch.ones(2, 4)).loss), 4)  # 2 log 3
+        2.1972
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        anchors = [normalize(_wide(view), dim=1) for view in (first, second)]
+        others = anchors if joined is None else [normalize(_wide(view), dim=1) for view in joined]
+        own = place + torch.arange(len(first), device=first.device)
+        itself = own[:, None] == torch.arange(len(others[0]), device=first.device)
+        across = [anchors[view] @ others[1 - view].t() / temperature for view in (0, 1)]
+        within = [anchors[view] @ others[view].t() / temperature for view in (0, 1)]
+        logits = [torch.cat([a, w.masked_fill(itself, -torch.inf)], 1) for a, w in zip(across, within, strict=True)]
+        loss = torch.stack([cross_entropy(direction, own) for direction in logits]).sum()
+    with torch.no_grad():
+        share = across[0].log_softmax(1)
+        better = (across[0] >= across[0].gather(1, own[:, None])).sum(1)
+        return PairContrast(loss, (better == 1).float().mean(), -(share.exp() * share).sum(1).mean())
 
 
 def _wide(x: Tensor) -> Tensor:

@@ -36,6 +36,14 @@ class Entry(NamedTuple):
 
 
 METHODS: dict[str, Entry] = {
+    "cvrl": Entry(
+        "kinema.methods.cvrl",
+        "CVRL",
+        "Tell two strongly changed clips of one video from the clips of all others",
+        "Qian, Meng et al., CVPR 2021 (arXiv 2008.03800)",
+        "contrastive",
+        "spatio-temporal",
+    ),
     "mas": Entry(
         "kinema.methods.mas",
         "MAS",
