@@ -94,6 +94,17 @@ def test_features_made_elsewhere_need_ids_and_vectors_only(tmp_path):
     assert found.rows[0].split == "5-fold" and found.rows[0].card["views"] == "not stated"
 
 
+def test_exposure_goes_by_ids_whatever_the_columns_say(tmp_path):
+    """Segments of one file, whose names in the manifest are no ids; the last row has no label."""
+    vectors = np.eye(3)[[0, 1, 2] * 4 + [0]] + np.linspace(0, 0.1, 13)[:, None]
+    listed = {"ids": list(range(13)), "labels": [*"abcabcabcabc", None], "splits": ["train"] * 6 + ["test"] * 7}
+    columns = {"path": ["film.mp4"] * 13, "note": ["x"] * 13}
+    made_elsewhere(tmp_path, vectors, **listed, columns=columns, exposure={"identical": [7, 12], "near": [8, 0]})
+    found = evaluate_embeddings(tmp_path, SETTINGS).find(protocol="knn", level="video")[0]
+    assert (found.exposure, found.card["overlap"], found.card["near-identical"]) == ("transductive", 1, 1)
+    assert (found.n_train, found.n_test, found.value) == (6, 6, 100)
+
+
 @pytest.mark.parametrize(
     ("listed", "message"),
     [

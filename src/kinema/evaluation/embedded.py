@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from kinema.data.manifest import Manifest
 from kinema.errors import RecipeError
 from kinema.evaluation.arms import Arm
 from kinema.evaluation.evaluate import what_counts
@@ -15,7 +14,7 @@ from kinema.evaluation.judging import Wanted, judge_draws
 from kinema.evaluation.recorder import Recorder
 from kinema.evaluation.rows import Results
 from kinema.evaluation.settings import EvaluationSettings
-from kinema.evaluation.splits import Split, labelled, make_split, row_names
+from kinema.evaluation.splits import labelled_rows, make_split
 from kinema.evaluation.stored import encoder_of, read_embeddings
 from kinema.training.checkpoint import versions
 
@@ -35,13 +34,20 @@ def evaluate_embeddings(folder: Path, settings: EvaluationSettings | None = None
     settings = replace(settings, extraction=replace(settings.extraction, views=views))
     wanted = Wanted(settings)
     _refuse_networks(wanted, views)
-    usable, split = _divided(stored.manifest, wanted.folds, settings)
-    numbers = {found: row for row, found in enumerate(row_names(stored.manifest))}
-    table = stored.table.keep(np.array([numbers[found] for found in row_names(usable)]))
+    rows = labelled_rows(stored.manifest, label=settings.label, folds=wanted.folds)
+    usable = stored.manifest.select(rows)
+    split = make_split(
+        usable,
+        label=settings.label,
+        group=settings.group,
+        folds=wanted.folds,
+        within=settings.within,
+        seed=settings.seed,
+    )
+    table = stored.table.keep(rows)
     arm = Arm(stored.name, settings.seed, encoder_of(stored))
     card = {"not used": len(stored.manifest) - len(usable), "seed": settings.seed, "versions": versions()}
-    names = row_names(usable)
-    known = {arm.name: stored.exposure(names[row] for row in split.test)}
+    known = {arm.name: stored.exposure(stored.ids[row] for row in rows[split.test])}
     recorder = Recorder(usable, split, {}, card, known=known)
     recorder.predictions["features"] = np.asarray(table.pooled[recorder.tested], np.float32).mean(1)
     judge_draws(recorder, [arm], [{arm.key: table}] * len(wanted.plans), wanted, settings)
@@ -49,19 +55,6 @@ def evaluate_embeddings(folder: Path, settings: EvaluationSettings | None = None
     results = recorder.results(card | about)
     results.write(folder / "evaluation" / name)
     return results
-
-
-def _divided(manifest: Manifest, folds: str | None, settings: EvaluationSettings) -> tuple[Manifest, Split]:
-    usable = labelled(manifest, label=settings.label, folds=folds)
-    split = make_split(
-        usable,
-        label=settings.label,
-        group=settings.group,
-        folds=folds,
-        within=settings.within,
-        seed=settings.seed,
-    )
-    return usable, split
 
 
 def _refuse_networks(wanted: Wanted, views: str) -> None:

@@ -74,14 +74,24 @@ class Split:
 
 
 def labelled(manifest: Manifest, *, label: str = "label", folds: str | None = None) -> Manifest:
-    """The rows that a division can use: those with a label and, unless folds are asked for, in a known split."""
+    """The rows that a division can use; see `labelled_rows`."""
+    kept = labelled_rows(manifest, label=label, folds=folds)
+    return manifest if len(kept) == len(manifest) else manifest.select(kept)
+
+
+def labelled_rows(manifest: Manifest, *, label: str = "label", folds: str | None = None) -> IntArray:
+    """Numbers of the rows with a label and, unless folds are asked for, in a known split.
+
+    Raises:
+        DataError: there is none, or no column of labels.
+    """
     manifest.require([label], "evaluation")
     kept = np.array([value not in (None, "") for value in manifest.column(label)])
     if folds is None and "split" in manifest.columns:
         kept &= np.isin(_texts(manifest, "split"), ("train", "test", "val"))
     if not kept.any():
         raise DataError(f"no row of the manifest has a '{label}' and a split of train, val or test")
-    return manifest if kept.all() else manifest.select(np.flatnonzero(kept))
+    return np.flatnonzero(kept)
 
 
 def make_split(

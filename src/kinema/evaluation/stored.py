@@ -57,6 +57,11 @@ class Embeddings:
     about: Mapping[str, Any]
 
     @property
+    def ids(self) -> list[str]:
+        """Of the rows."""
+        return [str(name) for name in self.about["ids"]]
+
+    @property
     def name(self) -> str:
         """Of the encoder; where it is not stated, of the folder."""
         return str(self.about.get("encoder", {}).get("name") or self.folder.resolve().name)
@@ -66,7 +71,7 @@ class Embeddings:
         stated, names = self.about.get("exposure"), set(tested)
         if not stated:
             return Exposure("unknown", 0, "not stated with the embeddings")
-        same, near = (len(names & set(stated.get(kind, []))) for kind in ("identical", "near"))
+        same, near = (len(names & set(map(str, stated.get(kind, [])))) for kind in ("identical", "near"))
         mark = "transductive" if same or near else "inductive"
         return Exposure(mark, same, str(stated.get("compared", "as stated with the embeddings")), near)
 
