@@ -16,7 +16,7 @@ from kinema.evaluation.pixels import PIXEL_ARMS, frame_difference, mean_frame, m
 from kinema.evaluation.protocols import PROTOCOLS
 from kinema.evaluation.splits import make_split
 from kinema.metrics import topk_accuracy
-from tests.evaluation.videos import SMALL, MeanColour, TinyNet, untrained_net
+from tests.evaluation.videos import SMALL, MeanColour, TinyNet, grey_ramp, untrained_net, write_video
 
 
 def moving_square(count, *, along):
@@ -128,6 +128,16 @@ def test_calibration_is_cached(colours, tmp_path, monkeypatch):
     second = calibrated(net, colours, np.arange(5), options)
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
     assert not torch.equal(first.norm.running_mean, other.norm.running_mean)
+
+
+def test_a_file_that_has_changed_is_calibrated_on_anew(tmp_path):
+    manifest = Manifest.from_rows([{"path": "a.mkv"}], tmp_path)
+    net, options = untrained_net(), Extraction(cache=tmp_path / "cache")
+    write_video(tmp_path / "a.mkv", grey_ramp(8))
+    first = calibrated(net, manifest, np.arange(1), options)
+    write_video(tmp_path / "a.mkv", grey_ramp(12, step=20))
+    second = calibrated(net, Manifest.from_rows([{"path": "a.mkv"}], tmp_path), np.arange(1), options)
+    assert not torch.equal(first.norm.running_mean, second.norm.running_mean)
 
 
 def test_a_network_without_batch_norm_has_nothing_to_calibrate(colours):

@@ -16,7 +16,7 @@ from kinema.evaluation.store import PRECISIONS
 from kinema.evaluation.taking import row_keys
 from kinema.evaluation.views import PRESETS, clip_indices
 from kinema.video.decode import read_frames
-from tests.evaluation.videos import SMALL, MeanColour, untrained_net, write_video
+from tests.evaluation.videos import SMALL, MeanColour, TinyNet, untrained_net, write_video
 
 
 def manifest_of(path, **columns):
@@ -240,6 +240,26 @@ def test_only_what_is_new_is_decoded(colours, tmp_path, decodes):
     assert encoder_digest(net) == encoder_digest(untrained_net())
 
 
+class Hidden(TinyNet):
+    """What it does depends on a buffer that is not stored, and on a plain number."""
+
+    def __init__(self, table: float, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.register_buffer("table", torch.tensor(table), persistent=False)
+
+
+def test_the_digest_knows_unstored_buffers_and_plain_settings():
+    def digest(table, heads):
+        torch.manual_seed(0)
+        return encoder_digest(Hidden(table, heads))
+
+    assert digest(1.0, 2) == digest(1.0, 2)
+    assert len({digest(1.0, 2), digest(3.0, 2), digest(1.0, 4)}) == 3
+    net = untrained_net()
+    assert encoder_digest(net.train()) == encoder_digest(net.eval())
+
+
 def test_features_belong_to_the_content_of_the_file_and_its_segment(colours, ramp, tmp_path, decodes):
     shutil.copy(ramp, tmp_path / "copy.mkv")
     rows = [{"path": str(ramp), "hash": "x"}, {"path": "copy.mkv", "hash": "x"}]
@@ -251,6 +271,8 @@ def test_features_belong_to_the_content_of_the_file_and_its_segment(colours, ram
     assert len(decodes) == 3 and table.rows.tolist() == [0, 1, 2, 3]
     np.testing.assert_array_equal(table.pooled[0], table.pooled[1])
     assert table.pooled[2, -1, 0] < table.pooled[0, -1, 0]
+    rated = Manifest.from_rows([{"path": "frames", "hash": "x", "fps": fps} for fps in (10.0, 25.0)], tmp_path)
+    assert len(set(row_keys(rated))) == 2
     unscanned = Manifest.from_rows([{"path": "copy.mkv"}], tmp_path)
     before = row_keys(unscanned)
     os.utime(tmp_path / "copy.mkv", ns=(1, 1))

@@ -21,6 +21,7 @@ from kinema.data.manifest import Manifest
 from kinema.evaluation.extract import Extraction, encoder_digest, frozen
 from kinema.evaluation.reading import ClipReader, read_rows, shown
 from kinema.evaluation.rows import pack, unpack
+from kinema.evaluation.taking import row_keys
 from kinema.evaluation.views import view_preset
 from kinema.modules.encoder import Encoder
 from kinema.randomness import numpy_generator
@@ -54,7 +55,7 @@ def calibrated(
     drawn = numpy_generator("calibrated", seed).permutation(rows)[: batch * batches].tolist()
     place = None
     if reading.cache is not None:
-        key = json.dumps([encoder_digest(encoder), manifest.digest(), str(manifest.root.resolve()), drawn, batch])
+        key = json.dumps([encoder_digest(encoder), row_keys(manifest.select(drawn)), batch])
         place = reading.cache / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.npz"
     if place is not None and place.exists():
         twin.load_state_dict({name: torch.from_numpy(value) for name, value in unpack(place).items()}, strict=False)

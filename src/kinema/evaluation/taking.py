@@ -201,14 +201,14 @@ def columns(encoder: str, plan: Extraction) -> list[Column]:
 
 
 def row_keys(manifest: Manifest) -> list[str]:
-    """For every row what its features depend on: the content of the file, and the bounds of the segment.
+    """For every row what its features depend on: the content of the file, its rate, and the bounds of the segment.
 
     The content is that of the column `hash`; without one, the file's place, size and time of change stand for it.
     Frames from a packed store may have been scaled before, so that its name counts as well.
     """
     cells = [
         manifest.column(name) if name in manifest.columns else [None] * len(manifest)
-        for name in ("hash", "start", "end", "packed")
+        for name in ("hash", "start", "end", "packed", "fps")
     ]
     found = []
     for row, (content, *bounds) in enumerate(zip(*cells, strict=True)):
@@ -233,10 +233,20 @@ def encoder_digest(encoder: Encoder) -> str:
     digest = hashlib.blake2b(digest_size=16)
     kind = type(encoder)
     digest.update(f"{kind.__module__}.{kind.__qualname__} {encoder} {dataclasses.asdict(encoder.input)}".encode())
-    for name, value in encoder.state_dict().items():
+    told = {name: sorted(_plain(part)) for name, part in encoder.named_modules()}
+    digest.update(json.dumps(told).encode())
+    # Buffers that are not stored with the weights count as well.
+    for name, value in {**dict(encoder.named_buffers()), **encoder.state_dict()}.items():
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _plain(part: nn.Module) -> Iterator[tuple[str, str]]:
+    """Settings of a module that its weights do not show, for example the heads of attention."""
+    for name, value in vars(part).items():
+        if name != "training" and isinstance(value, (bool, int, float, str, tuple)):
+            yield name, repr(value)
 
 
 def forward(encoder: Encoder, clips: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
