@@ -109,6 +109,9 @@ def test_centring_removes_a_shift_between_the_sides(split):
     )
     assert centred > plain + 20
     assert "statistics of the test set" in protocol("retrieval:coclr").card["centring"]
+    alone = replace(once, folds=(once.folds[0]._replace(test=once.folds[0].test[:1]),))
+    with pytest.raises(RecipeError, match="a single one"):
+        headline("retrieval:coclr", shifted, alone)
 
 
 def test_vcop_has_one_level_each(split):

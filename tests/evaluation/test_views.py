@@ -165,6 +165,8 @@ def test_geometry_scales_whole_frames_or_the_short_side():
     full = EncoderInput(resize=(256, 256), size=(224, 224))
     assert geometry(PRESETS["10x3"], full, height=240, width=320).resize == (256, 341)
     assert geometry(PRESETS["10x3"], full, height=480, width=360).resize == (341, 256)
+    # 112 * 90 / 80 = 126 exactly; 90 * (112 / 80) is a little less in floating point.
+    assert geometry(PRESETS["dense5x3"], network, height=80, width=90).resize == (112, 126)
 
 
 def test_the_number_of_views_is_known_beforehand():

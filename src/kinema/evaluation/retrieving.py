@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kinema.errors import RecipeError
 from kinema.evaluation.tasks import Protocol, Scores, Task
 from kinema.metrics import cosine_match_ranks
 
@@ -19,11 +20,16 @@ def run_retrieval(task: Task, *, centred: bool = False, levels: tuple[str, ...] 
 
     Video: averaged features against averaged features. Clip: each test clip against every training clip. `centred`
     subtracts from each side its own mean, which looks at the test set as a whole.
+
+    Raises:
+        RecipeError: `centred`, and a fold tests one video.
     """
     train, test = task.train, task.test
     views = test.features.shape[1]
     gallery, queries = train.features, test.features
     if centred:
+        if len(test.labels) < 2:
+            raise RecipeError("retrieval:coclr subtracts the mean of the test videos: a single one is nothing then")
         gallery, queries = gallery - gallery.mean((0, 1)), queries - queries.mean((0, 1))
     video: dict[str, npt.NDArray[np.generic]] = {}
     clip: dict[str, npt.NDArray[np.generic]] = {}

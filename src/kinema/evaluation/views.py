@@ -85,8 +85,9 @@ def geometry(preset: ViewPreset, network: EncoderInput, *, height: int, width: i
     size = (int(network.size[0] * preset.cropped), int(network.size[1] * preset.cropped))
     if preset.short_side is not None:
         cover = (int(network.size[0] * preset.short_side), int(network.size[1] * preset.short_side))
-        scale = max(cover[0] / height, cover[1] / width)
-        resize = (max(cover[0], int(height * scale)), max(cover[1], int(width * scale)))
+        # In whole numbers: int(width * (cover / height)) can fall a pixel short of the published int(cover * w / h).
+        wide = cover[0] * width >= cover[1] * height
+        resize = (cover[0], cover[0] * width // height) if wide else (cover[1] * height // width, cover[1])
     return Geometry(resize, size, tuple(preset.crops(*resize, *size)))
 
 
