@@ -160,6 +160,7 @@ def test_published_settings():
     assert {name for name, p in presets.items() if p.aggregation == "mean_logits"} == {"vcop", "prp", "rspnet"}
     assert {name for name, p in presets.items() if p.choose == "least_loss"} == {"vcop", "prp", "rspnet", "child_view"}
     assert (presets["ctp"].clip_grad, presets["ctp"].dropout, presets["coclr"].dropout) == (40, 0.5, 0.9)
+    assert {name for name, p in presets.items() if not p.decay_vectors} == {"videomae", "mas", "child_view", "quick"}
     assert (presets["severe"].clips, presets["severe"].rate, presets["severe"].schedule.gamma) == (10, 16, 0.3)
 
 

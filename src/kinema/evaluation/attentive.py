@@ -14,9 +14,9 @@ class AttentiveHead(nn.Module):
     """A query, one block of cross-attention, one linear layer.
 
     y = q + A(q, LN(x)); z = y + MLP(LN(y)); logits = W z + b, with the learned query q [1, 1, D] and the tokens x.
-    Weights begin as N(0, 0.02) cut at two deviations; the output projection of A and the second layer of the MLP are
-    divided by sqrt(2). At D = 768, 12 heads, 400 classes: 7,396,240 parameters (facebookresearch/jepa,
-    `attentive_pooler.py`).
+    Weights begin as N(0, 0.02), cut at -2 and 2 as in the published code; the output projection of A and the second
+    layer of the MLP are divided by sqrt(2). At D = 768, 12 heads, 400 classes: 7,396,240 parameters
+    (facebookresearch/jepa, `attentive_pooler.py`).
 
     Args:
         dim: D.

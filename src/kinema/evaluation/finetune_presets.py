@@ -162,7 +162,7 @@ FINETUNE_PRESETS: dict[str, FineTune] = {
     "benchmark": FineTune(crop="centre", optimiser=_sgd(0.01), schedule=ScheduleConfig(), epochs=100, batch=32),
     "sts": _STS,
     # A third party's re-implementation; the authors' own settings are not known.
-    "mas": replace(_STS, optimiser=_sgd(1e-3, 5e-3), epochs=18, dropout=0.5),
+    "mas": replace(_STS, optimiser=_sgd(1e-3, 5e-3), epochs=18, dropout=0.5, decay_vectors=False),
     "child_view": FineTune(
         stride=8, rate=30.0, resize=(256, 340), size=(224, 224), crop="area", flip=0.5, smoothing=0.1,
         optimiser=_adamw(2.4e-3), per=256, layer_decay=0.8, decay_vectors=False, epochs=35, batch=16, clip_grad=5.0,
