@@ -53,18 +53,26 @@ def test_equal_arms_are_not_distinguishable():
     assert (found.difference, found.p_value, found.verdict) == (0, 1, "not distinguishable")
 
 
-def test_beats_only_where_the_interval_excludes_zero_and_groups_suffice():
-    assert [verdict(*bounds, 6) for bounds in ((0.1, 5), (-5, -0.1), (0, 5), (-1, 1))] == [
+def test_beats_only_where_the_interval_excludes_zero_the_test_agrees_and_groups_suffice():
+    assert [verdict(*bounds, 6, 0.05) for bounds in ((0.1, 5), (-5, -0.1), (0, 5), (-1, 1))] == [
         "beats",
         "loses",
         "not distinguishable",
         "not distinguishable",
     ]
-    assert verdict(50, 60, 5) == "too few groups"
+    assert verdict(50, 60, 5, 0.01) == "too few groups"
+    assert verdict(2, 20, 9, 0.125) == verdict(-20, -2, 9, 0.125) == "not distinguishable"
+
+
+def test_one_verdict_does_not_contradict_the_p_beside_it():
+    """Four of nine groups differ, all one way: the interval excludes 0, and p is 2 / 2^4."""
+    first = np.array([100.0, 50, 100, 100, 75, 50, 50, 50, 50])
+    found = compare(judged("a", first), judged("b", np.full(9, 50.0)), np.arange(9))
+    assert found.low > 0 and found.p_value == 0.125 and found.verdict == "not distinguishable"
 
 
 def test_useful_only_above_the_best_reference():
-    references = [judged(f"pixels-{share}", hits(share, 2), protocol="linear") for share in (0.1, 0.4, 0.2)]
+    references = [judged(f"pixels-{share}", hits(share, 2), protocol="linear") for share in (0.1, 0.6, 0.2)]
     strong = compare_with_references(judged("a", hits(1.0)), references, MEMBER)
     assert [found.verdict for found in strong] == ["beats", "useful", "beats"]
     assert {found.against_protocol for found in strong} == {"linear"}

@@ -15,6 +15,7 @@ from kinema.metrics import paired_bootstrap, sign_flip_test
 
 # With fewer groups no outcome of the sign-flip test can reach p = 0.05: 2 / 2^5 = 0.0625.
 FEWEST_GROUPS = 6
+LARGEST_P = 0.05
 
 Hits = Mapping[tuple[int, int], npt.NDArray[np.float64]]
 
@@ -52,18 +53,22 @@ def compare(first: Judged, second: Judged, member: npt.NDArray[np.int64]) -> Com
         high,
         p_value,
         len(counts),
-        verdict(low, high, len(counts)),
+        verdict(low, high, len(counts), p_value),
         second.protocol if second.protocol != first.protocol else "",
     )
 
 
-def verdict(low: float, high: float, groups: int) -> str:
-    """The word: "beats" or "loses" only where the interval excludes 0 and there are groups enough to tell."""
+def verdict(low: float, high: float, groups: int, p_value: float) -> str:
+    """The word: "beats" or "loses" only where the interval excludes 0, p is at most 0.05, and groups suffice.
+
+    Over few groups an interval from resampling is too narrow: of two equal methods it would name a better one in every
+    tenth comparison over nine groups.
+    """
     if groups < FEWEST_GROUPS:
         return "too few groups"
-    if low > 0:
-        return "beats"
-    return "loses" if high < 0 else "not distinguishable"
+    if p_value > LARGEST_P or low <= 0 <= high:
+        return "not distinguishable"
+    return "beats" if low > 0 else "loses"
 
 
 def compare_with_references(

@@ -62,7 +62,7 @@ class Comparison:
         p_value: sign-flip test over groups.
         groups: number of groups.
         verdict: "useful" (above the best pixel reference), "beats", "loses" - these only where the interval excludes
-            0 -, "not distinguishable" or "too few groups".
+            0 and p is at most 0.05 -, "not distinguishable" or "too few groups".
         against_protocol: where `against` was measured under another protocol, its name.
     """
 

@@ -67,7 +67,7 @@ def findings(results: Results, *, arm: str = "trained") -> list[Finding]:
 def outcome(comparisons: Sequence[Comparison]) -> Outcome:
     """All together: "beats" only when each is beaten, "loses" as soon as one is lost to.
 
-    The interval of each decides; a comparison over too few groups decides nothing.
+    The verdict of each decides; a comparison over too few groups decides nothing.
     """
     single = [_single(comparison) for comparison in comparisons]
     if not single:
@@ -78,11 +78,9 @@ def outcome(comparisons: Sequence[Comparison]) -> Outcome:
 
 
 def _single(comparison: Comparison) -> Outcome:
-    if comparison.verdict == "too few groups":
-        return "unclear"
-    if comparison.low > 0:
+    if comparison.verdict in ("beats", "useful"):
         return "beats"
-    return "loses" if comparison.high < 0 else "unclear"
+    return "loses" if comparison.verdict == "loses" else "unclear"
 
 
 def _finding(results: Results, comparisons: Sequence[Comparison]) -> Finding:
