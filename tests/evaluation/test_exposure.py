@@ -1,5 +1,7 @@
 """What evaluation says of tested videos that pre-training saw, and of files that the scan set aside."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,3 +58,22 @@ def test_nothing_seen_is_no_footnote(colours, kind):
     settings = EvaluationSettings(("knn",), folds="scene", pixels=False)
     text = as_markdown(evaluate({"e": MeanColour()}, colours, settings, pretraining=pretraining))
     assert "Pre-training of" not in text and "set aside" not in text
+
+
+def test_test_videos_in_the_training_part_are_told(colours):
+    """Of 9 training and 12 test videos one test file is a training file under another name, one nearly so."""
+    facts = [{**colours.row(i), "hash": f"{i}", "fingerprint": moving_print(i)} for i in range(len(colours))]
+    settings = EvaluationSettings(("knn",), pixels=False)
+    apart = evaluate({"a": MeanColour()}, Manifest.from_rows(facts, colours.root), settings)
+    assert (apart.info["identical in training"], apart.info["near-identical in training"]) == (0, 0)
+    assert "training part" not in as_markdown(apart)
+    facts[9]["hash"], facts[10]["fingerprint"] = facts[0]["hash"], moving_print(1, flips=20)
+    mixed = evaluate({"a": MeanColour()}, Manifest.from_rows(facts, colours.root), settings)
+    assert "in the training part, too: 1 identical, 1 near-identical." in as_markdown(mixed)
+    assert mixed.rows[0].card["identical in training"] == 1
+    folds = replace(settings, folds="scene")
+    assert (
+        "identical in training"
+        not in evaluate({"a": MeanColour()}, Manifest.from_rows(facts, colours.root), folds).info
+    )
+    assert "identical in training" not in evaluate({"a": MeanColour()}, colours, settings).info

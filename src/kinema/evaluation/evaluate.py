@@ -9,6 +9,7 @@ import numpy as np
 
 from kinema.data.manifest import Manifest
 from kinema.evaluation.arms import Encoders, all_arms
+from kinema.evaluation.exposure import shared_with_training
 from kinema.evaluation.extract import Progress
 from kinema.evaluation.judging import Wanted, judge_draws, take
 from kinema.evaluation.recorder import Recorder
@@ -62,6 +63,7 @@ def evaluate(
     kept = next(iter(tables[0].values())).rows
     counts = {"skipped": len(usable) - len(kept), "not used": len(manifest) - len(usable)}
     counts["set aside by the scan"] = len(manifest.set_aside)
+    counts |= shared_with_training(usable, split)
     card = counts | {"seed": settings.seed, "versions": versions()}
     recorder = Recorder(usable.select(kept), split.restrict(kept), pretraining or {}, card)
     # The first arm's features show, beside the numbers, which videos it takes for similar.

@@ -1,4 +1,4 @@
-"""Did pre-training see the test files?"""
+"""Did pre-training see the test files, and do the probes?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from kinema.data.duplicates import overlap
 from kinema.data.manifest import Manifest
+from kinema.evaluation.splits import Split
 
 
 class Exposure(NamedTuple):
@@ -23,6 +24,20 @@ class Exposure(NamedTuple):
     overlap: int
     compared: str
     near: int = 0
+
+
+def shared_with_training(manifest: Manifest, split: Split) -> dict[str, int]:
+    """How many test videos of a single split lie, the same or nearly, in its training part too.
+
+    Nothing over folds, and nothing of files that were not scanned: names and sizes alone accuse too easily.
+
+    Segments of one file are counted: whether they may be divided is for the reader to say.
+    """
+    if not split.single or "hash" not in manifest.columns:
+        return {}
+    fold = split.folds[0]
+    shared = overlap(manifest.select(fold.test), manifest.select(fold.train))
+    return {"identical in training": len(shared.identical), "near-identical in training": len(shared.near)}
 
 
 def exposure(manifest: Manifest, tested: Iterable[int], pretraining: Manifest | None) -> Exposure:

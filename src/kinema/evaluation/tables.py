@@ -59,7 +59,7 @@ def footnote(results: Results) -> str:
         f"{row.n_train} training {kind}; {card['split']}. Always naming the largest class scores {guess:.2f} %. "
         "Intervals: 95 %, resampled over groups (and seeds)."
     )
-    return "".join([text, *_left_out(results), *_seen_before(results)])
+    return "".join([text, *_left_out(results), *_shared(results), *_seen_before(results)])
 
 
 def _left_out(results: Results) -> Iterator[str]:
@@ -68,6 +68,12 @@ def _left_out(results: Results) -> Iterator[str]:
         yield f" {skipped} videos could not be read and were left out."
     if aside:
         yield f" {aside} files were set aside by the scan, because they could not be read, and count nowhere."
+
+
+def _shared(results: Results) -> Iterator[str]:
+    same, near = (results.info.get(f"{kind} in training", 0) for kind in ("identical", "near-identical"))
+    if same or near:
+        yield f" Test videos that lie in the training part, too: {same} identical, {near} near-identical."
 
 
 def _seen_before(results: Results) -> Iterator[str]:
