@@ -42,7 +42,7 @@ class Blocks(Encoder):
     def __init__(self):
         super().__init__()
         self.input, self.feature_dim = SMALL, 4
-        self.position = nn.Parameter(torch.zeros(1, 4))
+        self.position = nn.Parameter(torch.zeros(1, 1, 4))
         self.patches = nn.Linear(3, 4)
         self.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
         self.norm = nn.LayerNorm(4)
@@ -195,6 +195,13 @@ def test_the_rate_falls_from_block_to_block_of_a_transformer_and_of_nothing_else
     assert "layer decay" not in finetune_card("x", replace(QUICK, layer_decay=0.5), Blocks())
 
 
+def test_position_tables_decay_where_vectors_do():
+    for decays in (False, True):
+        found = groups_of(replace(QUICK, decay_vectors=decays), Blocks())
+        assert found["encoder.position"].weight_decay == found["encoder.norm.weight"].weight_decay == float(decays)
+        assert found["encoder.patches.weight"].weight_decay == 1
+
+
 def test_videomae_multipliers_of_twelve_blocks():
     class Twelve(Blocks):
         def __init__(self):
@@ -204,7 +211,7 @@ def test_videomae_multipliers_of_twelve_blocks():
     found = groups_of(replace(FINETUNE_PRESETS["videomae"], layer_decay=0.75), Twelve())
     rates = [found[f"encoder.{name}.weight"].lr for name in ("patches", "blocks.0", "blocks.11", "norm")]
     assert rates == pytest.approx([0.0238, 0.0317, 0.75, 1.0], abs=5e-5)
-    assert found["encoder.position"].weight_decay == 1 and found["head.0.weight"] == ParamGroup(1, 0)
+    assert found["encoder.position"].weight_decay == 0 and found["head.0.weight"] == ParamGroup(1, 0)
 
 
 def test_a_head_after_layer_norm_starts_small():

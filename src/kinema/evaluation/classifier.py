@@ -67,7 +67,9 @@ class Classifier(Method):
         if name.startswith("encoder."):
             steps_down = self._depths[name.removeprefix("encoder.")] if self._depths else 0
             rate *= preset.trunk_lr * preset.layer_decay**steps_down
-        decays = preset.decay_vectors or parameter.ndim > 1
+        # [1, N, D] is a class token or a position table, which count as vectors.
+        is_vector = parameter.ndim == 1 or (parameter.ndim == 3 and len(parameter) == 1)
+        decays = preset.decay_vectors or not is_vector
         return ParamGroup(rate, float(decays))
 
 

@@ -34,7 +34,8 @@ class FineTune:
         per: the rate holds at this many clips a step and grows in proportion; None: as written.
         trunk_lr, bias_lr: factors on the rate of the network below the head, and of all biases.
         layer_decay: factor from each block of a transformer to the one below it.
-        decay_vectors: weight decay on biases and other parameters of one dimension, too.
+        decay_vectors: weight decay on biases and other parameters of one dimension, too, and on class tokens and
+            position tables [1, N, D].
         schedule, epochs, clips, batch: course of the rate, passes, clips per video and pass, clips per step.
         clip_grad: largest norm of the gradient.
         head: "linear"; "layer+linear": LayerNorm before it, weights scaled by 0.001; "l2+batch": L2 and BatchNorm
