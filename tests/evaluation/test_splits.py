@@ -49,6 +49,14 @@ def test_folds_ignore_the_split_column():
     assert len(make_split(labelled(manifest(rows), folds="scene"), folds="scene").test) == 6
 
 
+def test_rows_of_an_unknown_group_are_left_out_of_folds():
+    rows = [{"label": c, "scene": s} for s in ("x", "y", None, "") for c in "ab"]
+    usable = labelled(manifest(rows), folds="scene")
+    assert [fold.name for fold in make_split(usable, folds="scene").folds] == ["x", "y"] and len(usable) == 4
+    with pytest.raises(DataError, match="'scene'"):
+        labelled(manifest(rows[4:]), folds="scene")
+
+
 def test_drawn_folds_keep_groups_whole_and_classes_balanced():
     rng = np.random.default_rng(0)
     rows = [{"label": "abc"[i % 3], "group": f"g{rng.integers(20)}"} for i in range(150)]

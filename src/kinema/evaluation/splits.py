@@ -80,7 +80,9 @@ def labelled(manifest: Manifest, *, label: str = "label", folds: str | None = No
 
 
 def labelled_rows(manifest: Manifest, *, label: str = "label", folds: str | None = None) -> IntArray:
-    """Numbers of the rows with a label and, unless folds are asked for, in a known split.
+    """Numbers of the rows with a label and a value of the column `folds` or, without it, in a known split.
+
+    Whom a row without a value belongs to is not known: it could be tested by its own group.
 
     Raises:
         DataError: there is none, or no column of labels.
@@ -89,8 +91,11 @@ def labelled_rows(manifest: Manifest, *, label: str = "label", folds: str | None
     kept = np.array([value not in (None, "") for value in manifest.column(label)])
     if folds is None and "split" in manifest.columns:
         kept &= np.isin(_texts(manifest, "split"), ("train", "test", "val"))
+    if folds is not None:
+        kept &= _texts(manifest, folds) != ""
+    wanted = f"'{folds}'" if folds is not None else "split of train, val or test"
     if not kept.any():
-        raise DataError(f"no row of the manifest has a '{label}' and a split of train, val or test")
+        raise DataError(f"no row of the manifest has a '{label}' and a {wanted}")
     return np.flatnonzero(kept)
 
 
