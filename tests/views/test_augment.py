@@ -201,3 +201,9 @@ def test_probabilities_are_kept():
     assert np.mean([share.float().mean() for share in shares]) == pytest.approx(0.325, abs=0.02)
     for share, p in zip(shares, (0.2, 0.3, 0.5, 0.3), strict=True):
         assert share.float().mean() == pytest.approx(p, abs=0.04)
+
+
+@pytest.mark.parametrize("flip", [-0.1, 1.5])
+def test_a_mirror_has_a_probability(flip):
+    with pytest.raises(RecipeError, match="a probability lies in"):
+        ClipAugment((8, 8), flip=flip)

@@ -77,6 +77,7 @@ class Look:
         # Refuse now what would fail when the first clip is read.
         for frame in self.resizes or (self.source,):
             centre_crop(frame, (self.size, self.size))
+        assert self.augment  # refuses its own options
 
     @property
     def margin(self) -> Size:

@@ -46,6 +46,10 @@ class ClipAugment:
     kernel: Kernel = BILINEAR
     photometric: Photometric = PLAIN
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.flip <= 1:
+            raise RecipeError(f"flip={self.flip:g}: a probability lies in [0, 1]")
+
     def draw(self, rng: np.random.Generator, source: Size, *, measured: Size | None = None, prefix: str = "") -> Draws:
         """The numbers of one clip, by name, for `Sample.draws`.
 
