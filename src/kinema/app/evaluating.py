@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from kinema.app.progress import progress_bar
 from kinema.data.opening import open_manifest
 from kinema.evaluation import EvaluationSettings, Extraction, Results, as_rich, with_overrides
@@ -35,12 +37,7 @@ def evaluate_to_screen(
     others = {_arm(named): load_pretrained(named) for named in baselines}
     run = load_run(run_folder, method=method)
     device = choose_device("auto")
-    extraction = Extraction(
-        views=views,
-        workers=default_workers(device) if workers is None else workers,
-        device=str(device),
-        skip_broken=skip_broken,
-    )
+    extraction = _extraction(device, views, workers, skip_broken=skip_broken)
     settings = EvaluationSettings(protocols=protocols, folds=folds, within=within, extraction=extraction)
     settings = with_overrides(settings, overrides)
     manifest = open_manifest(data, refuse_broken=not skip_broken)
@@ -80,18 +77,18 @@ def embed_to_folder(
     """Write embeddings of all videos of a manifest, and say what lies where."""
     run = load_run(run_folder, method=method)
     device = choose_device("auto")
-    extraction = Extraction(
-        views=views,
-        workers=default_workers(device) if workers is None else workers,
-        device=str(device),
-        skip_broken=skip_broken,
-    )
+    extraction = _extraction(device, views, workers, skip_broken=skip_broken)
     manifest = open_manifest(data, refuse_broken=not skip_broken)
     with progress_bar(f"embedding {data}") as tick, cpu_threads(run.recipe, device):
         table = embed_run(run, manifest, out, extraction, progress=tick)
     videos, clips, dim = table.pooled.shape
     print(f"{out}: {videos} videos, {clips} views each, {dim} numbers per vector")
     print(f"next: kinema evaluate {out}")
+
+
+def _extraction(device: torch.device, views: str, workers: int | None, *, skip_broken: bool) -> Extraction:
+    reading = default_workers(device) if workers is None else workers
+    return Extraction(views=views, workers=reading, device=str(device), skip_broken=skip_broken)
 
 
 def _arm(named: str) -> str:
