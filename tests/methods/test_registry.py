@@ -58,3 +58,14 @@ def test_the_taxonomy_is_shown(capsys):
     explain_method("mas")
     assert capsys.readouterr().out.split("\n")[1] == "non-contrastive, spatio-temporal"
     assert Entry("module", "Class", "title", "").kind == ""
+
+
+def test_the_taxonomy_is_that_of_the_field():
+    """Kumar et al.'s study of six pretexts, two for each domain."""
+    found = {name: (METHODS[name].family, METHODS[name].domain) for name in METHODS}
+    for domain, plain, contrastive in (
+        ("spatial", "rotnet", "cvrl"),
+        ("temporal", "vcop", "tdl"),
+        ("spatio-temporal", "prp", "rspnet"),
+    ):
+        assert found[plain] == ("non-contrastive", domain) and found[contrastive] == ("contrastive", domain)

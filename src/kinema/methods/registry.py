@@ -42,7 +42,7 @@ METHODS: dict[str, Entry] = {
         "Tell two strongly changed clips of one video from the clips of all others",
         "Qian, Meng et al., CVPR 2021 (arXiv 2008.03800)",
         "contrastive",
-        "spatio-temporal",
+        "spatial",
     ),
     "mas": Entry(
         "kinema.methods.mas",
