@@ -7,7 +7,7 @@ from kinema.data.manifest import Manifest
 from kinema.data.sample import tensor
 from kinema.methods.statistics import centre_clips
 from kinema.targets.statistics import APPEARANCE_NAMES, MOTION_NAMES
-from tests.helpers import TINY_STS, damage, tiny_sts, write_tiny_videos
+from tests.helpers import TINY_STS, damage, moving_texture, tiny_sts, write_tiny_videos, write_video
 
 OPTIONS = [f"{name}={value}" for name, value in TINY_STS.items()]
 
@@ -48,3 +48,12 @@ def test_clips_that_cannot_be_read_are_named(tmp_path, capsys):
     assert main(["labels", "mas", "--data", str(source), "-o", str(out), "workers=1"]) == 0
     assert "left out:" in capsys.readouterr().out
     assert set(Manifest.read(out).column("path")) == {"videos/left/clip1.mp4"}
+
+
+def test_clips_without_motion_have_colours_and_no_motion_labels(tmp_path):
+    write_video(tmp_path / "still.mkv", moving_texture(0, (0, 0)), codec="ffv1")
+    out = tmp_path / "labels.csv"
+    assert main(["labels", "sts", "--data", str(tmp_path), "-o", str(out), "workers=0", *OPTIONS]) == 0
+    rows = [Manifest.read(out).row(i) for i in range(5)]
+    assert all(row[name] is None for row in rows for name in MOTION_NAMES)
+    assert all(row[name] is not None for row in rows for name in APPEARANCE_NAMES)

@@ -212,3 +212,12 @@ def test_fifty_steps_on_four_clips_halve_the_error(prepared, raw):
 def test_an_unknown_pattern_is_refused():
     with pytest.raises(RecipeError, match="motion=4: join any of"):
         tiny_mas(motion="4")
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_initial_weights_belong_to_the_scale_of_the_pixels(raw):
+    """Raw pixels: N(0, 0.01) as published; normalised ones: sqrt(2 / fan-in), which keeps the scale of the signal."""
+    convs = [m for m in tiny_mas(raw_pixels=raw, width=16).modules() if isinstance(m, torch.nn.Conv3d)]
+    for conv in convs:
+        fan = conv.in_channels * 27
+        assert conv.weight.std().item() == pytest.approx(0.01 if raw else (2 / fan) ** 0.5, rel=0.1)

@@ -213,3 +213,8 @@ def test_a_number_given_for_a_text_is_taken_as_text():
     assert load_recipe("sts", "tiny", ["motion=1", "appearance=none"]).options["motion"] == "1"
     with pytest.raises(RecipeError, match="width"):
         load_recipe("sts", "tiny", ["width=wide"])
+
+
+def test_a_value_of_the_wrong_type_is_named_with_its_option():
+    with pytest.raises(RecipeError, match=r"^optimiser.lr=fast: expected float$"):
+        load_recipe("sts", "tiny", ["lr=fast"])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from kinema.errors import RecipeError
-from kinema.training.recipe import resolve_key
+from kinema.training.recipe import resolve_key, wrong_type
 
 Preset = TypeVar("Preset")
 
@@ -40,7 +40,7 @@ def overridden(preset: Preset, changes: Mapping[str, Any], section: str) -> Pres
     try:
         values = parser.parse_object({section: tree}).as_dict()[section]
     except jsonargparse.ArgumentError as error:
-        raise RecipeError(" ".join(str(error).split())) from error
+        raise RecipeError(wrong_type(error)) from error
     for field in dataclasses.fields(preset):  # type: ignore[arg-type]
         old = getattr(preset, field.name)
         if dataclasses.is_dataclass(old):

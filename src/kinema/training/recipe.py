@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -288,10 +289,19 @@ def _typed(tree: dict[str, Any], keys: Mapping[str, Any]) -> Recipe:
         chosen = options.parse_object(tree.get("options") or {}).as_dict()
         fields = settings.parse_object({key: value for key, value in tree.items() if key != "options"}).as_dict()
     except jsonargparse.ArgumentError as error:
-        raise RecipeError(" ".join(str(error).split())) from error
+        raise RecipeError(wrong_type(error)) from error
     fields["optimiser"] = OptimiserConfig(**fields["optimiser"])
     fields["schedule"] = ScheduleConfig(**fields["schedule"])
     return Recipe(**fields, options=chosen)
+
+
+def wrong_type(error: Exception) -> str:
+    """What jsonargparse says of a value of the wrong type, as "optimiser.lr=fast: expected float"."""
+    text = " ".join(str(error).split())
+    found = re.search(
+        r"""Parser key "(?P<key>[^"]+)": Expected an? <class '(?P<type>\w+)'>\. Got value: (?P<value>.*)""", text
+    )
+    return f"{found['key']}={found['value']}: expected {found['type']}" if found else text
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
