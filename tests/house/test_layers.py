@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "kinema"
 LAYERS = (
-    "errors · randomness ← video · metrics ← data ← views · targets · losses · backbones · modules ← methods ← training"
+    "errors · randomness ← video · metrics ← data ← views · targets · losses · modules ← backbones ← methods ← training"
     " ← evaluation ← search · report · benchmark ← app ← cli"
 )
 RANKS = {part: rank for rank, layer in enumerate(LAYERS.split(" ← ")) for part in layer.split(" · ")}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor
 
 from kinema.backbones.base import Backbone
+from kinema.backbones.vit import VisionTransformer
+from kinema.errors import RecipeError
 from kinema.modules.encoder import Encoder, EncoderInput, Features
+from kinema.modules.transformer.patches import patchify, token_grid
 
 
 class ConvEncoder(Encoder):
@@ -24,3 +28,41 @@ class ConvEncoder(Encoder):
         """Clips [B, 3, T, H, W], normalised, to pooled [B, D], the last map, and the stages named in `taps`."""
         stages = self.backbone.forward_stages(x)
         return Features(stages[-1].mean((2, 3, 4)), stages[-1], None, self.backbone.tap(stages, taps))
+
+
+class ViTEncoder(Encoder):
+    """A vision transformer as an encoder: the mean of its normalised tokens, or its class token, as the clip's vector.
+
+    The map is [B, D, T', H', W'] of the tokens without the class token; taps "b1" … name what blocks return, as such
+    maps. Images [B, 3, H, W] are clips of one frame. Clips of other sizes than in training get resampled positions.
+
+    Args:
+        trunk: the transformer.
+        input: what to feed.
+        pool: what the vector is: the "mean" of the tokens of patches, or the "class" token.
+    """
+
+    def __init__(
+        self, trunk: VisionTransformer, input: EncoderInput, *, pool: Literal["mean", "class"] = "mean"
+    ) -> None:
+        super().__init__()
+        if pool == "class" and not trunk.class_token:
+            raise RecipeError("pool=class: this transformer has no class token")
+        self.trunk, self.input, self.pool = trunk, input, pool
+        self.feature_dim, self.heads = trunk.feature_dim, trunk.heads
+        self.taps = tuple(f"b{number}" for number in range(1, len(trunk.blocks) + 1))
+
+    def forward(self, x: Tensor, valid: Tensor | None = None, taps: Sequence[str] = ()) -> Features:
+        """Normalised clips [B, 3, T, H, W] or images [B, 3, H, W] to pooled [B, D], the map and the wanted `taps`."""
+        clips = x.unsqueeze(2) if x.ndim == 4 else x
+        trunk, grid = self.trunk, self.trunk.grid_for(clips)
+        wanted = sorted(self.taps.index(name) for name in taps)
+        tokens = trunk.embed(patchify(clips, trunk.patch), grid=grid)
+        *tapped, last = trunk.blocks_out(tokens, wanted)
+        normed = trunk.norm(last)
+        front = int(trunk.class_token)
+        pooled = normed[:, 0] if self.pool == "class" else normed[:, front:].mean(1)
+        extra = {
+            self.taps[number]: token_grid(part[:, front:], grid) for number, part in zip(wanted, tapped, strict=True)
+        }
+        return Features(pooled, token_grid(normed[:, front:], grid), None, extra)
