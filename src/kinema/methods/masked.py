@@ -1,0 +1,79 @@
+"""What masked autoencoders share: seeing a part of the tokens, predicting the rest, and showing what was predicted."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from kinema.backbones.vit import VisionTransformer
+from kinema.losses.reconstruction import masked_error
+from kinema.modules.transformer.decoder import TokenDecoder
+from kinema.modules.transformer.patches import Grid, take, unpatchify
+from kinema.targets.masking import Masking
+from kinema.targets.patches import Standard, standardise
+
+
+class Reconstruction(NamedTuple):
+    """What a masked autoencoder makes of clips.
+
+    Attributes:
+        latent: [B, K, D] or [B, 1 + K, D], the encoder's tokens after its last LayerNorm.
+        predicted: [B, M, P], values of the hidden tokens in the order of `Masking.hidden`.
+    """
+
+    latent: Tensor
+    predicted: Tensor
+
+
+class MaskedAutoencoder(nn.Module):
+    """An encoder of visible tokens and a decoder that predicts the hidden ones (He et al., CVPR 2022).
+
+    Args:
+        trunk: the encoder.
+        decoder: made for the trunk's grid; its class token must fit the trunk's.
+    """
+
+    def __init__(self, trunk: VisionTransformer, decoder: TokenDecoder) -> None:
+        super().__init__()
+        self.trunk, self.decoder = trunk, decoder
+
+    def forward(self, patches: Tensor, masking: Masking, grid: Grid | None = None) -> Reconstruction:
+        """Normalised pixels [B, N, P] from `patchify`, and which of them are seen."""
+        latent = self.trunk.forward_patches(patches, masking.kept, grid)
+        return Reconstruction(latent, self.decoder(latent, masking.kept, masking.hidden, grid))
+
+
+def reconstruction_loss(predicted: Tensor, patches: Tensor, masking: Masking, how: Standard = "patch") -> Tensor:
+    """Mean square error of the hidden tokens, a scalar.
+
+    Args:
+        predicted: [B, M, P], hidden tokens only.
+        patches: [B, N, P], the pixels that are to be predicted.
+        masking: which are hidden.
+        how: what is regressed, as in `standardise`.
+    """
+    return masked_error(predicted, standardise(take(patches, masking.hidden), how))
+
+
+def filled(patches: Tensor, predicted: Tensor, masking: Masking) -> Tensor:
+    """Patches [B, N, P] whose hidden ones are replaced by the predicted values, in the dtype of `patches`."""
+    places = masking.hidden.unsqueeze(-1).expand(-1, -1, patches.shape[-1])
+    return patches.scatter(1, places, predicted.to(patches.dtype))
+
+
+def triplet(patches: Tensor, predicted: Tensor, masking: Masking, *, grid: Grid, patch: Grid, blank: float) -> Tensor:
+    """The clip, the clip with hidden patches blanked, and the clip completed: [B, 3, C, T, H, W].
+
+    Args:
+        patches: [B, N, P], pixels.
+        predicted: [B, M, P], in the same units as `patches`.
+        masking: which patches are hidden.
+        grid: of the tokens.
+        patch: (frames, height, width) of one.
+        blank: the value shown in place of hidden pixels.
+    """
+    blanked = filled(patches, torch.full_like(predicted, blank), masking)
+    shown = (patches, blanked, filled(patches, predicted, masking))
+    return torch.stack([unpatchify(tokens, grid, patch) for tokens in shown], 1)
