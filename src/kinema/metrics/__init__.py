@@ -14,22 +14,42 @@ from kinema.metrics.classification import (
     softmax,
     topk_accuracy,
 )
+from kinema.metrics.keypoints import joint_errors, joint_maps, pck, read_joints
 from kinema.metrics.representation import effective_rank, feature_std
 from kinema.metrics.retrieval import Neighbours, cosine_match_ranks, hit_at_k, match_ranks, nearest_neighbours
+from kinema.metrics.segmentation import (
+    agreement,
+    boundary_accuracy,
+    boundary_map,
+    class_confusion,
+    course,
+    frame_agreement,
+    mean_iou,
+    region_similarity,
+)
 from kinema.metrics.similarity import pair_features, pair_measures
 from kinema.metrics.statistics import Interval, holm, paired_bootstrap, sign_flip_test, wilson_interval
 
 __all__ = [
     "Interval",
     "Neighbours",
+    "agreement",
+    "boundary_accuracy",
+    "boundary_map",
+    "class_confusion",
     "confusion_matrix",
     "cosine_match_ranks",
+    "course",
     "effective_rank",
     "feature_std",
+    "frame_agreement",
     "hit_at_k",
     "holm",
+    "joint_errors",
+    "joint_maps",
     "knn_scores",
     "match_ranks",
+    "mean_iou",
     "mean_logits",
     "mean_softmax",
     "nearest_neighbours",
@@ -37,7 +57,10 @@ __all__ = [
     "pair_features",
     "pair_measures",
     "paired_bootstrap",
+    "pck",
     "ranks_of",
+    "read_joints",
+    "region_similarity",
     "roc_auc",
     "sign_flip_test",
     "softmax",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kinema.data.layouts import actions, lists, pictures, plain
+from kinema.data.layouts import actions, lists, pairs, pictures, plain
 from kinema.data.layouts.listing import Layout, LayoutOptions, Listing, Source
 from kinema.data.layouts.tree import VIDEO_SUFFIXES, Tree, walk
 from kinema.errors import DataError, RecipeError, suggest
@@ -23,6 +23,7 @@ LAYOUTS: dict[str, Layout] = {
     "davis2017": pictures.DAVIS2017,
     "vip": pictures.VIP,
     "jhmdb": pictures.JHMDB,
+    "pairs": pairs.PAIRS,
     "lists": lists.LISTS,
     "folders": plain.FOLDERS,
     "webdataset": plain.WEBDATASET,
@@ -69,8 +70,9 @@ def _recognise(place: Source, source: Path) -> str:
     """The one layout whose signs are there."""
     found = {name: signs for name, layout in LAYOUTS.items() if name not in _PLAIN and (signs := layout.find(place))}
     found = {name: signs for name, signs in found.items() if LAYOUTS[name].yields_to not in found}
-    if len(found) > 1 and "lists" in found:
-        del found["lists"]  # any set's lists may also be read as mere lists
+    for general in ("lists", "pairs"):  # any set's lists may also be read as mere lists
+        if len(found) > 1:
+            found.pop(general, None)
     if len(found) > 1:
         signs = "; ".join(f"{name} ({', '.join(files[:2])})" for name, files in found.items())
         raise DataError(f"{source} may be several layouts: {signs}. Say which with --layout, or point at one folder")
