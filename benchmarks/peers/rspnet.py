@@ -1,0 +1,92 @@
+"""A step of RSPNet: two raw clips, three speed views, C3D with two heads, its moving average, a queue of keys."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from peers.step import Batch, PlainStep
+from peers.trunks import c3d
+from peers.views import colour_maps, coloured, look
+
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+SHAPE = (1, 3, 1, 1, 1)
+
+
+class TwoHeads(nn.Module):
+    """Trunk and two linear heads of unit length."""
+
+    def __init__(self, width: int, dim: int) -> None:
+        super().__init__()
+        self.trunk = c3d(width)
+        self.appearance, self.motion = nn.Linear(8 * width, dim), nn.Linear(8 * width, dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 3, T, S, S] to two embeddings [B, dim]."""
+        pooled = self.trunk(x).mean((2, 3, 4))
+        return normalize(self.appearance(pooled), dim=1), normalize(self.motion(pooled), dim=1)
+
+
+class Peer(PlainStep):
+    """Query network, key network, queue."""
+
+    def __init__(self, *, width: int, size: int, dim: int, queue: int, momentum: float) -> None:
+        super().__init__()
+        self.size, self.momentum = size, momentum
+        self.network = TwoHeads(width, dim)
+        self.keys = copy.deepcopy(self.network).requires_grad_(False)
+        self.register_buffer("queue", torch.empty(queue, dim))
+        self.register_buffer("position", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def prepare(self, read: Batch) -> Batch:
+        """Colours are worked out from whole raw clips, and given to the frames that are shown."""
+        fast = read["fast"][0]
+        count, frames = len(read["query"]), len(fast)
+        slow = torch.randperm(count, generator=self.generator) < count // 2
+        speeds = [torch.arange(frames) if normal else fast for normal in slow.tolist()]
+        others = [fast if normal else torch.arange(frames) for normal in slow.tolist()]
+        query, key = (self.raw(read, name) for name in ("query", "key"))
+        ready = {"query": self.shown(query, speeds), "positive": self.shown(key, speeds)}
+        return {**ready, "negative": self.shown(key, others)}
+
+    def raw(self, read: Batch, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        """A raw clip's pixels and the map of its colours."""
+        pixels = look(read[name], read[f"{name}_box"], read[f"{name}_flip"], self.size)
+        drawn = (read[f"{name}_factors"], read[f"{name}_factor_order"], pixels.mean((2, 3, 4)))
+        return pixels, *colour_maps(*drawn, grey=read[f"{name}_grey"], grey_first=True, per_channel=False)
+
+    def shown(self, raw: tuple[Tensor, Tensor, Tensor], places: list[Tensor]) -> Tensor:
+        """Some frames of each raw clip, coloured and normalised."""
+        pixels, matrix, offset = raw
+        chosen = torch.stack([clip.index_select(1, place) for clip, place in zip(pixels, places, strict=True)])
+        return coloured(chosen, matrix, offset).sub_(MEAN.view(SHAPE)).div_(STD.view(SHAPE))
+
+    def before(self) -> None:
+        """The key network moves first."""
+        torch._foreach_lerp_(list(self.keys.parameters()), list(self.network.parameters()), 1 - self.momentum)
+
+    def loss(self, ready: Batch) -> Tensor:
+        """Two cross-entropies of appearance, one ranking of motion."""
+        with torch.no_grad():
+            other, other_motion = self.keys(ready["negative"])
+            same, same_motion = self.keys(ready["positive"])
+        appearance, motion = self.network(ready["query"])
+        self.fresh = other
+        negatives = appearance @ self.queue.t()
+        right = torch.zeros(len(other), dtype=torch.int64)
+        positives = ((appearance * key).sum(1, keepdim=True) for key in (same, other))
+        told = [cross_entropy(torch.cat([positive, negatives], 1) / 0.07, right) for positive in positives]
+        ranking = (2 - (motion * (same_motion - other_motion)).sum(1) / 0.07).relu().mean()
+        return told[0] + told[1] + ranking
+
+    def after(self) -> None:
+        """Keys at the other speed enter the queue."""
+        count, size, place = len(self.fresh), len(self.queue), int(self.position)
+        first = min(count, size - place)
+        self.queue[place : place + first] = self.fresh[:first]
+        self.queue[: count - first] = self.fresh[first:]
+        self.position.fill_((place + count) % size)
