@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 
 
 class Contrast(NamedTuple):
@@ -102,6 +102,8 @@ def in_batch_info_nce(
     *,
     joined: tuple[Tensor, Tensor] | None = None,
     place: int = 0,
+    groups: Tensor | None = None,
+    same: Literal["exclude", "positive"] = "exclude",
     temperature: float = 0.1,
 ) -> PairContrast:
     """InfoNCE of two views of each sample with all other views of the batch as negatives (SimCLR, CVRL).
@@ -116,6 +118,10 @@ def in_batch_info_nce(
         second: [B, D], the other view of each.
         joined: both views of all processes' samples, [G, D] each; None: `first` and `second`.
         place: row of `joined` at which this process's own samples begin.
+        groups: int64 [G], equal numbers for samples that are no negatives of each other, such as clips of one video;
+            None: all are.
+        same: what other samples of the own group are: left out ("exclude"), or right answers, too ("positive"), over
+            which the loss is a mean.
         temperature: tau.
 
     Example:
@@ -130,12 +136,25 @@ def in_batch_info_nce(
         itself = own[:, None] == torch.arange(len(others[0]), device=first.device)
         across = [anchors[view] @ others[1 - view].t() / temperature for view in (0, 1)]
         within = [anchors[view] @ others[view].t() / temperature for view in (0, 1)]
-        logits = [torch.cat([a, w.masked_fill(itself, -torch.inf)], 1) for a, w in zip(across, within, strict=True)]
-        loss = torch.stack([cross_entropy(direction, own) for direction in logits]).sum()
+        related = itself if groups is None else groups[own][:, None] == groups
+        if same == "positive":
+            right = torch.cat([related, related & ~itself], 1)
+            out = torch.cat([torch.zeros_like(itself), itself], 1)
+        else:
+            right = torch.cat([itself, torch.zeros_like(itself)], 1)
+            out = torch.cat([related & ~itself, related], 1)
+        logits = [torch.cat(parts, 1).masked_fill(out, -torch.inf) for parts in zip(across, within, strict=True)]
+        loss = torch.stack([_mean_of_right(direction, right) for direction in logits]).sum()
     with torch.no_grad():
         share = across[0].log_softmax(1)
         better = (across[0] >= across[0].gather(1, own[:, None])).sum(1)
         return PairContrast(loss, (better == 1).float().mean(), -(share.exp() * share).sum(1).mean())
+
+
+def _mean_of_right(logits: Tensor, right: Tensor) -> Tensor:
+    """-log softmax of the right columns, bool [B, N]: the mean over those of a row, then over rows."""
+    missed = (logits.logsumexp(1, keepdim=True) - logits).masked_fill(~right, 0.0)
+    return (missed.sum(1) / right.sum(1)).mean()
 
 
 def _wide(x: Tensor) -> Tensor:
