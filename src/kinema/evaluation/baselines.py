@@ -19,11 +19,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from kinema.data.manifest import Manifest
 from kinema.evaluation.extract import Extraction, encoder_digest, frozen
-from kinema.evaluation.reading import ClipReader, read_rows, shown
+from kinema.evaluation.reading import ClipReader, read_rows
 from kinema.evaluation.rows import pack, unpack
 from kinema.evaluation.taking import row_keys
 from kinema.evaluation.views import view_preset
-from kinema.modules.encoder import Encoder
+from kinema.modules.encoder import Encoder, shown
 from kinema.randomness import numpy_generator
 from kinema.training.files import write_atomic
 

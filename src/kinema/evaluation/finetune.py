@@ -28,12 +28,11 @@ from kinema.evaluation.extract import Extraction, extract, frozen
 from kinema.evaluation.finetune_clips import LabelledClips
 from kinema.evaluation.finetune_presets import FineTune
 from kinema.evaluation.logistic import hold_outs
-from kinema.evaluation.reading import shown
 from kinema.evaluation.rows import plain
 from kinema.evaluation.splits import Fold, Split
 from kinema.evaluation.tasks import Scores
 from kinema.evaluation.views import view_preset
-from kinema.modules.encoder import Encoder
+from kinema.modules.encoder import Encoder, shown
 from kinema.randomness import key_entropy
 from kinema.training.recipe import Recipe
 from kinema.training.schedules import lr_factor

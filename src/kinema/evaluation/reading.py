@@ -152,11 +152,6 @@ def clip_frames(network: EncoderInput) -> int:
     return network.frames if network.modality == "video" else 1
 
 
-def shown(network: EncoderInput, clips: Tensor) -> Tensor:
-    """uint8 clips [B, 3, T, h, w] as the network wants them: normalised, and without the time axis for images."""
-    return network.normalise(clips.squeeze(2) if network.modality == "image" else clips)
-
-
 @dataclass(frozen=True)
 class ClipReader:
     """Reads all views of a row with one decode: uint8 RGB [views, 3, T, h, w], clips in order, their crops inside."""

@@ -97,7 +97,8 @@ def embed_run(
 
 
 def _untrained(run: Run) -> Encoder:
-    encoder = run.untrained().products().encoders.get("video")
+    products = run.untrained().products()
+    encoder = products.encoders.get(products.visual)
     if encoder is None:
-        raise RecipeError(f"{run.folder}: its method yields no video encoder to evaluate")
+        raise RecipeError(f"{run.folder}: its method yields no encoder of videos or images to evaluate")
     return encoder

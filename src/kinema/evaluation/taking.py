@@ -19,10 +19,10 @@ from torch.nn.functional import max_pool3d
 from kinema.data.manifest import Manifest
 from kinema.errors import DataError, RecipeError
 from kinema.evaluation.features import Array, Extraction, FeatureTable, Progress, Taken
-from kinema.evaluation.reading import ClipReader, Reader, RowRead, RowReader, read_rows, shown
+from kinema.evaluation.reading import ClipReader, Reader, RowRead, RowReader, read_rows
 from kinema.evaluation.store import Store
 from kinema.evaluation.views import view_preset
-from kinema.modules.encoder import Encoder, EncoderInput, as_tokens
+from kinema.modules.encoder import Encoder, EncoderInput, as_tokens, shown
 
 POOLED = ""
 _VERSION = "features 2"

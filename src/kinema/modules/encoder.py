@@ -61,6 +61,11 @@ class EncoderInput:
         return (clip.float() * (self.scale / 255.0) - mean) / std
 
 
+def shown(network: EncoderInput, clips: Tensor) -> Tensor:
+    """uint8 clips [B, 3, T, h, w] as the network wants them: normalised, and without the time axis for images."""
+    return network.normalise(clips.squeeze(2) if network.modality == "image" else clips)
+
+
 class Features(NamedTuple):
     """What an encoder returns.
 
@@ -101,3 +106,8 @@ class Products:
     encoders: dict[str, Encoder] = field(default_factory=dict)
     predictors: dict[str, nn.Module] = field(default_factory=dict)
     generators: dict[str, nn.Module] = field(default_factory=dict)
+
+    @property
+    def visual(self) -> str:
+        """Name of the encoder that looks at videos: "video", or "image" where there is only one of single frames."""
+        return "image" if "image" in self.encoders and "video" not in self.encoders else "video"

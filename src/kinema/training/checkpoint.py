@@ -154,13 +154,14 @@ class Run:
         """What training yielded."""
         return self.method.products()
 
-    def encoder(self, name: str = "video") -> Encoder:
-        """One encoder by name.
+    def encoder(self, name: str | None = None) -> Encoder:
+        """One encoder by name; None: that of videos, or of images where there is no other.
 
         Raises:
             RecipeError: the method yields none of that name.
         """
-        encoders = self.products().encoders
+        products = self.products()
+        encoders, name = products.encoders, name or products.visual
         if name not in encoders:
             raise RecipeError(f"{self.folder}: no encoder '{name}'; this method yields {', '.join(encoders) or 'none'}")
         return encoders[name].eval()

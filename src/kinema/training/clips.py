@@ -12,7 +12,7 @@ from kinema.data.index import Index, per_row
 from kinema.data.loading import Request, deliver
 from kinema.data.manifest import Manifest
 from kinema.data.sample import Batch, Clock, Frames, Sample, tensor
-from kinema.modules.encoder import Encoder, EncoderInput
+from kinema.modules.encoder import Encoder, EncoderInput, shown
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def embed_clips(encoder: Encoder, clips: Tensor, device: torch.device, *, batch:
     encoder.eval()
     try:
         parts = [
-            encoder(encoder.input.normalise(clips[k : k + batch].to(device))).pooled.float().cpu()
+            encoder(shown(encoder.input, clips[k : k + batch].to(device))).pooled.float().cpu()
             for k in range(0, len(clips), batch)
         ]
     finally:

@@ -34,7 +34,7 @@ class MemoryEstimate:
 
 
 def estimate_memory(method: Method, recipe: Recipe, world: int = 1) -> MemoryEstimate:
-    """Estimate the training memory of a method's video encoder from its shapes alone; nothing is computed.
+    """Estimate the training memory of a method's visual encoder from its shapes alone; nothing is computed.
 
     Activations are the outputs of all leaf layers for one micro-batch; allocator overhead, workers and the read-ahead
     of batches come on top.
@@ -47,10 +47,11 @@ def estimate_memory(method: Method, recipe: Recipe, world: int = 1) -> MemoryEst
 
 
 def _activation_values(method: Method) -> int:
-    """Values that the leaf layers of the video encoder put out for one clip."""
+    """Values that the leaf layers of that encoder put out for one clip."""
     import copy
 
-    encoder = method.products().encoders.get("video")
+    products = method.products()
+    encoder = products.encoders.get(products.visual)
     if encoder is None:
         return 0
     with torch.device("meta"):
@@ -65,5 +66,6 @@ def _activation_values(method: Method) -> int:
         if not list(module.children()):
             module.register_forward_hook(count)
     wanted = encoder.input
-    shadow.eval()(torch.empty(1, 3, wanted.frames, *wanted.size, device="meta"))
+    time = () if wanted.modality == "image" else (wanted.frames,)
+    shadow.eval()(torch.empty(1, 3, *time, *wanted.size, device="meta"))
     return counted

@@ -89,9 +89,10 @@ class Monitor:
         )
         if self.writes:
             _draw_pictures(self.folder, method, index, recipe.seed)
-            video = method.products().encoders.get("video")
-            if video is not None:
-                self.probe = read_probe_set(index.manifest, video.input, count=PROBE_CLIPS, workers=workers)
+            products = method.products()
+            encoder = products.encoders.get(products.visual)
+            if encoder is not None:
+                self.probe = read_probe_set(index.manifest, encoder.input, count=PROBE_CLIPS, workers=workers)
         self.began = self.last = time.monotonic()
 
     @contextmanager
@@ -142,7 +143,8 @@ class Monitor:
     def look(self, method: Method, step: int, device: torch.device) -> float | None:
         """Measure the features' health, and the pretext on held-out videos, whose loss is returned."""
         if self.writes and self.probe is not None:
-            encoder = method.products().encoders["video"]
+            products = method.products()
+            encoder = products.encoders[products.visual]
             features = embed_clips(encoder, self.probe.clips, device)
             health = measure_health(features, self.probe.labels)
             self._log(
