@@ -1,7 +1,8 @@
-"""Parts of transformers: attention, blocks, patches, positions, and the decoder of masked autoencoders."""
+"""Parts of transformers: attention, blocks, patches, positions, and decoders of masked autoencoders."""
 
 from kinema.modules.transformer.attention import Attention, Bias, Rotation
 from kinema.modules.transformer.blocks import MLP, Block, DropPath, LayerScale, drop_path_rates, initialise_xavier
+from kinema.modules.transformer.cross import CrossBlock, CrossDecoder
 from kinema.modules.transformer.decoder import TokenDecoder
 from kinema.modules.transformer.patches import (
     Grid,
@@ -19,6 +20,8 @@ __all__ = [
     "Attention",
     "Bias",
     "Block",
+    "CrossBlock",
+    "CrossDecoder",
     "DropPath",
     "Grid",
     "LayerScale",

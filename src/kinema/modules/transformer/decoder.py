@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from kinema.modules.transformer.attention import Bias
 from kinema.modules.transformer.blocks import Block, initialise_xavier
@@ -58,7 +59,7 @@ class TokenDecoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         if class_token == "own":
             self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        if class_token != "none" and positions == "separable":
+        if class_token != "none" and positions in ("separable", "learned"):
             self.cls_position = nn.Parameter(torch.zeros(1, 1, width))
         self.blocks = nn.ModuleList(Block(width, heads, bias=bias, fused=fused) for _ in range(depth))
         self.norm = nn.LayerNorm(width, eps=1e-6)
@@ -78,7 +79,9 @@ class TokenDecoder(nn.Module):
             if hasattr(self, name):
                 nn.init.trunc_normal_(getattr(self, name), std=0.02)
 
-    def forward(self, latent: Tensor, kept: Tensor, hidden: Tensor, grid: Grid | None = None) -> Tensor:
+    def forward(
+        self, latent: Tensor, kept: Tensor, hidden: Tensor, grid: Grid | None = None, *, padding: Tensor | None = None
+    ) -> Tensor:
         """Latents of the visible tokens to predictions of the hidden ones.
 
         Args:
@@ -87,21 +90,30 @@ class TokenDecoder(nn.Module):
             kept: int64 [B, K], places of the visible tokens on the grid.
             hidden: int64 [B, M], places to be predicted.
             grid: of the tokens, where it is not the one the decoder was made for.
+            padding: bool [B, K + M], True where `kept`, then `hidden`, name no token but fill up; None: all are real.
 
         Returns:
             [B, M, outputs] in the order of `hidden`.
         """
+        x = self.tokens(latent, kept, hidden, grid)
+        if padding is not None and self.class_token != "none":
+            padding = pad(padding, (1, 0))
+        for block in self.blocks:
+            x = block(x, padding=padding)
+        return self.read(x, hidden.shape[1])
+
+    def tokens(self, latent: Tensor, kept: Tensor, hidden: Tensor, grid: Grid | None = None) -> Tensor:
+        """What goes into the first block: [class token], visible tokens, hidden ones. Arguments as in `forward`."""
         table = self.positions(grid)
         tokens = self.project(latent)
         front, tokens = (tokens[:, :1], tokens[:, 1:]) if self.class_token != "none" else (None, tokens)
         visible = tokens + table[kept]
         x = torch.cat([visible, self.mask_token + table[hidden]], 1)
-        if front is not None:
-            x = torch.cat([self._front(front), x], 1)
-        for block in self.blocks:
-            x = block(x)
-        # What nobody reads needs no read-out.
-        predicted: Tensor = self.head(self.norm(x[:, -hidden.shape[1] :]))
+        return x if front is None else torch.cat([self._front(front), x], 1)
+
+    def read(self, x: Tensor, hidden: int) -> Tensor:
+        """Predictions of the last `hidden` tokens; what nobody reads needs no read-out."""
+        predicted: Tensor = self.head(self.norm(x[:, -hidden:]))
         return predicted
 
     def _front(self, encoded: Tensor) -> Tensor:
