@@ -135,3 +135,21 @@ def long_enough(index: Index, frames: int, *, rate: float | None = None) -> Inde
             "lower frames, stride or the method's own spans, or give longer videos"
         )
     return replace(index.take(kept), short=index.short + len(index) - len(kept))
+
+
+def spread_over(start: float, span: float, frames: int, total: int) -> Positions:
+    """`frames` positions evenly from `start` to `start + span - 1`, both included, cut to whole numbers (MAE-ST).
+
+    They stay inside a window of `total` frames: what runs past its end repeats the last one. int64 [frames].
+    """
+    positions = np.linspace(start, start + span - 1, frames)
+    return np.clip(positions, 0, max(0, total - 1)).astype(np.int64)
+
+
+def even_starts(total: int, span: int, clips: int) -> Positions:
+    """Starts i floor((V - C) / (K - 1)) of K test clips of C frames out of V, floor((V - C) / 2) of one (MAE-ST).
+
+    A window shorter than a clip starts at 0. int64 [clips].
+    """
+    room = max(0, total - span)
+    return np.arange(clips) * (room // (clips - 1)) if clips > 1 else np.array([room // 2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor
@@ -66,3 +67,23 @@ class ViTEncoder(Encoder):
             self.taps[number]: token_grid(part[:, front:], grid) for number, part in zip(wanted, tapped, strict=True)
         }
         return Features(pooled, token_grid(normed[:, front:], grid), None, extra)
+
+
+class StillEncoder(Encoder):
+    """A video encoder for still images: each is shown as a clip in which nothing moves.
+
+    Args:
+        video: the encoder, whose weights are shared.
+    """
+
+    def __init__(self, video: Encoder) -> None:
+        super().__init__()
+        self.video = video
+        self.input = replace(video.input, modality="image", frames=1, stride=1)
+        self.feature_dim, self.taps = video.feature_dim, video.taps
+
+    def forward(self, x: Tensor, valid: Tensor | None = None, taps: Sequence[str] = ()) -> Features:
+        """Normalised images [B, 3, H, W] to the features of their clips."""
+        clips = x.unsqueeze(2).expand(-1, -1, self.video.input.frames, -1, -1)
+        features: Features = self.video(clips, valid, taps)
+        return features

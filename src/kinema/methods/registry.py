@@ -36,6 +36,22 @@ class Entry(NamedTuple):
 
 
 METHODS: dict[str, Entry] = {
+    "child-view": Entry(
+        "kinema.methods.child_view",
+        "ChildView",
+        "Paint the nine tenths of a clip that are hidden, anywhere in space and time",
+        "Orhan, Wang et al., CogSci 2024 (arXiv 2402.00300)",
+        "generative",
+        "spatio-temporal",
+    ),
+    "crossvideomae": Entry(
+        "kinema.methods.crossvideomae",
+        "CrossVideoMAE",
+        "Fill in hidden parts of clips and of their frames; clips and frames recognise each other",
+        "Ahamed, Gunawardhana et al., 2025 (arXiv 2502.07811)",
+        "generative",
+        "spatio-temporal",
+    ),
     "cvrl": Entry(
         "kinema.methods.cvrl",
         "CVRL",
