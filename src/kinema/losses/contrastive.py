@@ -153,8 +153,8 @@ def in_batch_info_nce(
 
 def _mean_of_right(logits: Tensor, right: Tensor) -> Tensor:
     """-log softmax of the right columns, bool [B, N]: the mean over those of a row, then over rows."""
-    missed = (logits.logsumexp(1, keepdim=True) - logits).masked_fill(~right, 0.0)
-    return (missed.sum(1) / right.sum(1)).mean()
+    found = logits.log_softmax(1).masked_fill(~right, 0.0)
+    return -(found.sum(1) / right.sum(1)).mean()
 
 
 def _wide(x: Tensor) -> Tensor:

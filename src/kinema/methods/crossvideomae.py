@@ -1,0 +1,339 @@
+"""CrossVideoMAE: masked autoencoders of clips and of their frames, drawn together by contrast.
+
+Ahamed, Gunawardhana et al., "CrossVideoMAE: self-supervised image-video representation learning with masked
+autoencoders" (arXiv 2502.07811). A re-implementation from the published description: there is no public code, and what
+the description leaves open is an option here, named so on the method's page.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kinema.backbones.vit import VisionTransformer, vit_size
+from kinema.data.index import Index, by_duration, per_row
+from kinema.data.manifest import Manifest
+from kinema.data.sample import Array, Batch, Clock, Frames, Read, Sample, tensor
+from kinema.data.sampling import clip_positions, clip_span, draw_start
+from kinema.errors import RecipeError
+from kinema.losses.contrastive import in_batch_info_nce
+from kinema.methods.base import Losses, Method, ParamGroup, Phase, Picture
+from kinema.methods.encoders import ViTEncoder
+from kinema.methods.masked import MaskedAutoencoder, Reconstruction, reconstruction_loss
+from kinema.methods.pretext import side_by_side
+from kinema.modules.encoder import EncoderInput, Products
+from kinema.modules.gather import gather_rows
+from kinema.modules.heads import ProjectionHead
+from kinema.modules.transformer import Grid, TokenDecoder, patchify
+from kinema.modules.transformer.decoder import ClassToken
+from kinema.modules.transformer.positions import Kind
+from kinema.targets.masking import Masking, random_masking
+from kinema.targets.patches import Standard
+from kinema.views.augment import ClipAugment, MultiView
+from kinema.views.colour import ColourJitter, normalise, to_uint8
+from kinema.views.crops import ResizedCrop
+from kinema.views.photometric import Photometric
+
+Triple = tuple[float, float, float]
+CLIP_PIXELS: tuple[Triple, Triple] = ((0.45,) * 3, (0.225,) * 3)
+"""Mean and deviation of the video branch: MAE-ST's."""
+FRAME_PIXELS: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Of the image branch: ImageNet's."""
+
+
+class _Seen(NamedTuple):
+    """One branch's look at the first and the second view."""
+
+    loss: Tensor
+    embedded: tuple[Tensor, Tensor]
+
+
+class CrossVideoMAE(Method):
+    """Joint masked autoencoding of clips and frames with contrast within and across.
+
+    Args:
+        size: of both encoders: "small", "base" (described) …, see `kinema.backbones.vit.VIT_SIZES`.
+        width, depth, heads: of the encoders, in place of the size's.
+        decoder_width, decoder_heads: of both decoders.
+        decoder_depth: blocks of the video decoder.
+        image_decoder_depth: blocks of the image decoder.
+        dim: length of the embeddings.
+        head_norm: what follows the heads' first layer: "batch", or "layer" for tiny batches.
+        patch: side of a patch.
+        tubelet: frames of a video token.
+        mask: share of video tokens that is hidden.
+        image_mask: share of a frame's tokens that is hidden.
+        targets: "patch" standardises each patch, "none" takes pixels as they are.
+        target_frames: frames of the clip that are predicted, evenly chosen; null: all.
+        reconstruct: "both" views, or the "raw" one alone.
+        temperature: tau of all contrasts.
+        intra: weight of the contrast of the two views, among clips and among frames.
+        cross: weight of the contrast of clips with their frames.
+        pairing: of clips with frames: "averaged", the views' means; "pairwise", each view of the clip with the raw
+            frames; "raw_frame", the mean of the clips with the raw frames.
+        average: of embeddings as they are ("raw"), or of their directions ("unit").
+        same_video: other clips of a video in the batch are left out of the contrast ("exclude") or right answers, too
+            ("positive").
+        freeze_image_encoder: the image branch is not trained but for its head, and reconstructs nothing.
+        sampled: frames S of each clip that the image branch sees.
+        frames: frames of a clip.
+        stride: distance of its frames, in frames of the sampled rate.
+        rate: sampled rate in frames per second; null: each video's own.
+        window: frames into whose stretches long recordings are cut, one clip from each; null: one clip a video.
+        resize: (height, width) of whole frames as read.
+        crop: side of the square clips.
+        scale: range of the crop's area in the first view.
+        second_scale: in the second view.
+        jitter: largest change of brightness, contrast and saturation (factors) and hue (turns) in the second view.
+        grey: probability that the second view has no colours.
+        flip: probability of a mirror image in either view; 0 where left and right matter.
+    """
+
+    def __init__(
+        self,
+        *,
+        size: str = "base",
+        width: int | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
+        decoder_width: int = 512,
+        decoder_heads: int = 16,
+        decoder_depth: int = 4,
+        image_decoder_depth: int = 8,
+        dim: int = 256,
+        head_norm: Literal["batch", "layer"] = "batch",
+        patch: int = 16,
+        tubelet: int = 2,
+        mask: float = 0.95,
+        image_mask: float = 0.9,
+        targets: Standard = "patch",
+        target_frames: int | None = None,
+        reconstruct: Literal["both", "raw"] = "both",
+        temperature: float = 0.1,
+        intra: float = 1.0,
+        cross: float = 1.0,
+        pairing: Literal["averaged", "pairwise", "raw_frame"] = "averaged",
+        average: Literal["raw", "unit"] = "raw",
+        same_video: Literal["exclude", "positive"] = "exclude",
+        freeze_image_encoder: bool = False,
+        sampled: int = 1,
+        frames: int = 16,
+        stride: int = 4,
+        rate: float | None = None,
+        window: int | None = None,
+        resize: tuple[int, int] = (256, 340),
+        crop: int = 224,
+        scale: tuple[float, float] = (0.5, 1.0),
+        second_scale: tuple[float, float] = (0.2, 1.0),
+        jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1),
+        grey: float = 0.2,
+        flip: float = 0.5,
+    ) -> None:
+        super().__init__()
+        _check(temperature=temperature, sampled=sampled, frames_left=frames - sampled + 1)
+        self.input = EncoderInput("video", frames, stride, rate, resize, (crop, crop), *CLIP_PIXELS)
+        self.image_input = EncoderInput("image", 1, 1, rate, resize, (crop, crop), *FRAME_PIXELS)
+        self.shown = _shown_frames(frames, tubelet, target_frames)
+        sizes = vit_size(size, width=width, depth=depth, heads=heads)._asdict()
+        decoder = {"width": decoder_width, "heads": decoder_heads}
+        clip, cube = (frames, crop, crop), (tubelet, patch, patch)
+        outputs = 3 * patch * patch * tubelet * len(self.shown) // frames
+        self.video = _autoencoder(clip, cube, outputs, sizes, {**decoder, "depth": decoder_depth})
+        clip, cube, outputs = (1, crop, crop), (1, patch, patch), 3 * patch * patch
+        self.image = _autoencoder(clip, cube, outputs, sizes, {**decoder, "depth": image_decoder_depth})
+        dims = self.video.trunk.feature_dim
+        self.video_head = _head(dims, dim, head_norm)
+        self.image_head = _head(dims, dim, head_norm)
+        self.mask, self.image_mask, self.targets, self.both = mask, image_mask, targets, reconstruct == "both"
+        self.temperature, self.intra, self.cross = temperature, intra, cross
+        self.pairing, self.average, self.same_video = pairing, average, same_video
+        self.sampled, self.window, self.frozen = sampled, window, freeze_image_encoder
+        if freeze_image_encoder:
+            self.image.requires_grad_(False)
+        looks = (Photometric(), Photometric(ColourJitter(*jitter, p=0.8), grey=grey))
+        areas = (ResizedCrop(scale), ResizedCrop(second_scale))
+        views = (
+            ClipAugment((crop, crop), area, flip, photometric=look) for area, look in zip(areas, looks, strict=True)
+        )
+        self.views = MultiView(tuple(views))
+
+    def train(self, mode: bool = True) -> CrossVideoMAE:
+        """As of any module; a frozen image branch stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.image.eval()
+        return self
+
+    def index(self, manifest: Manifest) -> Index:
+        """One clip per video and epoch, or one per stretch of `window` frames."""
+        if self.window is None:
+            return per_row(manifest)
+        return by_duration(manifest, frames=self.window, rate=self.input.rate)
+
+    def plan(self, i: int, index: Index, clock: Clock, rng: np.random.Generator) -> Sample:
+        """A clip at a random start, two views of it, S places in time, and the noise of every mask, each its own."""
+        available, video, row = index.frames(i, rate=self.input.rate), index.video(i), int(index.rows[i])
+        span = clip_span(self.input.frames, self.input.stride)
+        positions = clip_positions(draw_start(rng, len(available), span), self.input.frames, self.input.stride)
+        chosen = available[np.minimum(positions, len(available) - 1)]
+        reads: dict[str, Read] = {"video": Frames(row, chosen, self.input.resize)}
+        tokens, patches = (int(np.prod(part.trunk.grid)) for part in (self.video, self.image))
+        draws: dict[str, Array] = {
+            "noise": rng.random((2, tokens), np.float32),
+            "frame_noise": rng.random((2, self.sampled, patches), np.float32),
+            "times": np.sort(rng.choice(self.input.frames, self.sampled, replace=False)),
+            "group": np.array(zlib.crc32(str(index.manifest.path(row)).encode()), np.int64),
+        }
+        return Sample(reads, draws | self.views.draw(rng, self.input.resize, measured=(video.height, video.width)))
+
+    @torch.no_grad()
+    def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
+        """Pixels in [0, 1]: "clips" [B, 2, 3, T, S, S], the two views, and "frames" [B, 2, S, 3, S, S] out of them.
+
+        "noise", "frame_noise" and "group" go through.
+        """
+        clips = torch.stack(self._looks(batch), 1)
+        times = tensor(batch, "times").to(clips.device)
+        where = times[:, None, None, :, None, None].expand(-1, 2, 3, -1, *clips.shape[-2:])
+        frames = clips.gather(3, where).transpose(2, 3)
+        rest = {name: tensor(batch, name) for name in ("noise", "frame_noise", "group")}
+        return {"clips": clips, "frames": frames, **rest}
+
+    def _looks(self, batch: Batch) -> list[Tensor]:
+        return self.views.apply(tensor(batch, "video"), batch)
+
+    def losses(self, batch: Batch, phase: Phase) -> Losses:
+        """Reconstruction of both branches, contrast of the views within each, and of clips with their frames.
+
+        Embeddings of all processes are gathered. Parts: "video" and "image" (reconstruction), "clips" and "frames"
+        (contrast within), "cross", and "retrieval": how often a clip's own frames are the nearest in the batch.
+        """
+        groups = gather_rows(tensor(batch, "group")).rows
+        video, image = self._clips(batch), self._frames(batch)
+        clips, frames = (self._nt_xent(*branch.embedded, groups)[0] for branch in (video, image))
+        crossed, retrieval = self._across(video.embedded, image.embedded, groups)
+        loss = video.loss + image.loss + self.intra * (clips + frames) + self.cross * crossed
+        parts = {"video": video.loss, "image": image.loss, "clips": clips, "frames": frames, "cross": crossed}
+        return {"loss": loss, "parts": {**parts, "retrieval": retrieval}}
+
+    def _clips(self, batch: Batch) -> _Seen:
+        clips = tensor(batch, "clips").transpose(0, 1).flatten(0, 1)
+        patches = patchify(normalise(clips, *CLIP_PIXELS), self.video.trunk.patch)
+        masking = random_masking(tensor(batch, "noise").transpose(0, 1).flatten(0, 1), self.mask)
+        made: Reconstruction = self.video(patches, masking)
+        wanted = patches if len(self.shown) == clips.shape[2] else self._some_frames(clips)
+        embedded = self.video_head(made.latent[:, 1:].mean(1))
+        return _Seen(self._reconstruction(made, wanted, masking), embedded.chunk(2))
+
+    def _some_frames(self, clips: Tensor) -> Tensor:
+        tubelet = self.video.trunk.patch[0] * len(self.shown) // clips.shape[2]
+        chosen = normalise(clips[:, :, self.shown], *CLIP_PIXELS)
+        return patchify(chosen, (tubelet, *self.video.trunk.patch[1:]))
+
+    def _frames(self, batch: Batch) -> _Seen:
+        frames = tensor(batch, "frames").transpose(0, 1)
+        patches = patchify(normalise(frames.flatten(0, 2).unsqueeze(2), *FRAME_PIXELS), self.image.trunk.patch)
+        masking = random_masking(tensor(batch, "frame_noise").transpose(0, 1).flatten(0, 2), self.image_mask)
+        if self.frozen:
+            with torch.no_grad():
+                latent = self.image.trunk.forward_patches(patches, masking.kept)
+            loss = latent.new_zeros(())
+        else:
+            made: Reconstruction = self.image(patches, masking)
+            latent, loss = made.latent, self._reconstruction(made, patches, masking)
+        summary = latent[:, 1:].mean(1).unflatten(0, (-1, self.sampled)).mean(1)  # type: ignore[no-untyped-call]
+        return _Seen(loss, self.image_head(summary).chunk(2))
+
+    def _reconstruction(self, made: Reconstruction, patches: Tensor, masking: Masking) -> Tensor:
+        # Views lie one after the other, the raw one first, all with as many hidden tokens: a mean of means.
+        rows = len(patches) if self.both else len(patches) // 2
+        part = Masking(masking.kept[:rows], masking.hidden[:rows])
+        return reconstruction_loss(made.predicted[:rows], patches[:rows], part, self.targets)
+
+    def _nt_xent(self, first: Tensor, second: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """NT-Xent over 2 B rows: the mean of both directions, and how often the right one is the nearest."""
+        rows = gather_rows(torch.cat([first, second], 1))
+        left, right = rows.rows.chunk(2, 1)
+        found = in_batch_info_nce(
+            first,
+            second,
+            joined=(left, right),
+            place=rows.first,
+            groups=groups,
+            same=self.same_video,
+            temperature=self.temperature,
+        )
+        return found.loss / 2, found.accuracy
+
+    def _across(
+        self, clips: tuple[Tensor, Tensor], frames: tuple[Tensor, Tensor], groups: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if self.pairing == "pairwise":
+            both = [self._nt_xent(clip, frames[0], groups) for clip in clips]
+            return (both[0][0] + both[1][0]) / 2, (both[0][1] + both[1][1]) / 2
+        other = frames[0] if self.pairing == "raw_frame" else self._middle(frames)
+        return self._nt_xent(self._middle(clips), other, groups)
+
+    def _middle(self, views: tuple[Tensor, Tensor]) -> Tensor:
+        first, second = views
+        if self.average == "unit":
+            first, second = (nn.functional.normalize(view, dim=1) for view in views)
+        return (first + second) / 2
+
+    def param_group(self, name: str, parameter: nn.Parameter) -> ParamGroup:
+        """No weight decay of biases and other vectors."""
+        return ParamGroup(weight_decay=float(parameter.ndim > 1))
+
+    def pictures(self, batch: Batch) -> list[Picture]:
+        """Both views of the first clip, and the frames that the image branch sees."""
+        pair = torch.stack([to_uint8(view[0]) for view in self._looks(batch)])
+        times = ", ".join(str(int(number)) for number in tensor(batch, "times")[0])
+        caption = (
+            "Two views of one clip, each cropped and coloured once for all of its frames. Both are hidden but for "
+            f"{1 - self.mask:.0%} and filled in again; frame {times} of each goes to the image branch, and clips and "
+            "frames of one video must recognise each other."
+        )
+        return [Picture("Two views and a frame", caption, side_by_side(pair))]
+
+    def products(self) -> Products:
+        """The video encoder and the image encoder; heads and decoders are left behind."""
+        video, image = ViTEncoder(self.video.trunk, self.input), ViTEncoder(self.image.trunk, self.image_input)
+        return Products({"video": video, "image": image})
+
+
+def _autoencoder(
+    size: Grid, patch: Grid, outputs: int, sizes: dict[str, Any], decoder: dict[str, Any]
+) -> MaskedAutoencoder:
+    """MAE-ST's of clips; of single frames, the image MAE's."""
+    kind: Kind = "separable" if size[0] > 1 else "space"
+    token: ClassToken = "own" if size[0] > 1 else "encoder"
+    trunk = VisionTransformer(size, patch, positions=kind, class_token=True, bias="all", **sizes)
+    made = TokenDecoder(trunk.grid, trunk.feature_dim, outputs=outputs, positions=kind, class_token=token, **decoder)
+    return MaskedAutoencoder(trunk, made)
+
+
+def _head(source: int, dim: int, norm: Literal["batch", "layer"]) -> nn.Module:
+    """Linear, norm, ReLU, linear."""
+    head = ProjectionHead(source, dim, hidden=1, batch_norm=True, unit=False)
+    if norm == "layer":
+        head.layers[1] = nn.LayerNorm(source)
+    return head
+
+
+def _shown_frames(frames: int, tubelet: int, wanted: int | None) -> list[int]:
+    """Which frames are predicted; as many of each token."""
+    count = wanted or frames
+    if not 0 < count <= frames or tubelet * count % frames:
+        raise RecipeError(f"target_frames={wanted}: must leave whole frames of every tubelet of {tubelet} in {frames}")
+    chosen: list[int] = np.linspace(0, frames - 1, count).astype(int).tolist()
+    return chosen
+
+
+def _check(**positive: float) -> None:
+    for name, value in positive.items():
+        if value <= 0:
+            raise RecipeError(f"{name}={value}: must be above 0")
