@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.errors import RecipeError
-from kinema.modules.transformer.attention import Bias
+from kinema.modules.transformer.attention import Bias, Rotation
 from kinema.modules.transformer.blocks import Block, drop_path_rates, initialise_xavier
 from kinema.modules.transformer.patches import Grid, PatchEmbedding, grid_of, patchify, take
 from kinema.modules.transformer.positions import Kind, Positions
@@ -33,7 +33,51 @@ VIT_SIZES: dict[str, ViTSize] = {
 """Published sizes by name."""
 
 
-class VisionTransformer(nn.Module):
+class ClipTransformer(nn.Module):
+    """What transformers on clips have in common: cubes become tokens, blocks change them, a LayerNorm ends.
+
+    Attributes:
+        size: (frames, height, width) of the clips it is made for.
+        patch: (frames, height, width) of one token.
+        grid: (time, height, width) of the tokens of such a clip.
+        feature_dim: D.
+        heads: of the attention.
+        class_token: whether a token that is no patch stands in front.
+    """
+
+    size: Grid
+    patch: Grid
+    grid: Grid
+    feature_dim: int
+    heads: int
+    class_token: bool = False
+    blocks: nn.ModuleList
+    norm: nn.LayerNorm
+
+    def grid_for(self, clips: Tensor) -> Grid:
+        """(time, height, width) of the tokens of clips [B, 3, T, H, W].
+
+        Raises:
+            RecipeError: the patches do not fill them.
+        """
+        frames, height, width = clips.shape[2:]
+        return grid_of((frames, height, width), self.patch)
+
+    def forward_blocks(self, clips: Tensor, wanted: Sequence[int] = ()) -> list[Tensor]:
+        """What the blocks numbered `wanted` return on whole clips, and last what the last one returns, without norm."""
+        raise NotImplementedError
+
+    def blocks_out(self, tokens: Tensor, wanted: Sequence[int] = (), rotate: Rotation | None = None) -> list[Tensor]:
+        """What the blocks numbered `wanted` return, and last what the last one returns, before the last LayerNorm."""
+        found = []
+        for number, block in enumerate(self.blocks):
+            tokens = block(tokens, rotate=rotate)
+            if number in wanted:
+                found.append(tokens)
+        return [*found, tokens]
+
+
+class VisionTransformer(ClipTransformer):
     """Joint attention over all cubes of a clip, or over those that are left visible.
 
     With the defaults it is VideoMAE's encoder; MAE-ST's has `positions="separable"`, a class token, `bias="all"` and
@@ -77,7 +121,7 @@ class VisionTransformer(nn.Module):
         self.positions = Positions(self.grid, width, positions)
         if class_token:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-            if positions == "separable":
+            if positions in ("separable", "learned"):
                 self.cls_position = nn.Parameter(torch.zeros(1, 1, width))
         self.class_token = class_token
         options = {"mlp_ratio": mlp_ratio, "layer_scale": layer_scale}
@@ -96,15 +140,6 @@ class VisionTransformer(nn.Module):
         for name in ("cls_token", "cls_position"):
             if hasattr(self, name):
                 nn.init.trunc_normal_(getattr(self, name), std=0.02)
-
-    def grid_for(self, clips: Tensor) -> Grid:
-        """(time, height, width) of the tokens of clips [B, 3, T, H, W].
-
-        Raises:
-            RecipeError: the patches do not fill them.
-        """
-        frames, height, width = clips.shape[2:]
-        return grid_of((frames, height, width), self.patch)
 
     def embed(self, patches: Tensor, kept: Tensor | None = None, grid: Grid | None = None) -> Tensor:
         """Tokens with positions, the class token in front where there is one: what goes into the first block.
@@ -131,14 +166,9 @@ class VisionTransformer(nn.Module):
         tokens: Tensor = self.norm(self.blocks_out(self.embed(patches, kept, grid))[-1])
         return tokens
 
-    def blocks_out(self, tokens: Tensor, wanted: Sequence[int] = ()) -> list[Tensor]:
-        """What the blocks numbered `wanted` return, and last what the last one returns, before the last LayerNorm."""
-        found = []
-        for number, block in enumerate(self.blocks):
-            tokens = block(tokens)
-            if number in wanted:
-                found.append(tokens)
-        return [*found, tokens]
+    def forward_blocks(self, clips: Tensor, wanted: Sequence[int] = ()) -> list[Tensor]:
+        """What the blocks numbered `wanted` return on whole clips, and last what the last one returns, without norm."""
+        return self.blocks_out(self.embed(patchify(clips, self.patch), grid=self.grid_for(clips)), wanted)
 
     def forward(self, clips: Tensor, kept: Tensor | None = None) -> Tensor:
         """Normalised clips [B, 3, T, H, W] to tokens [B, K, D] or [B, 1 + K, D], after the last LayerNorm."""

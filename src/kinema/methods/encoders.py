@@ -9,10 +9,10 @@ from typing import Literal
 from torch import Tensor
 
 from kinema.backbones.base import Backbone
-from kinema.backbones.vit import VisionTransformer
+from kinema.backbones.vit import ClipTransformer
 from kinema.errors import RecipeError
 from kinema.modules.encoder import Encoder, EncoderInput, Features
-from kinema.modules.transformer.patches import patchify, token_grid
+from kinema.modules.transformer.patches import token_grid
 
 
 class ConvEncoder(Encoder):
@@ -31,21 +31,25 @@ class ConvEncoder(Encoder):
         return Features(stages[-1].mean((2, 3, 4)), stages[-1], None, self.backbone.tap(stages, taps))
 
 
+Pool = Literal["mean", "class", "late"]
+
+
 class ViTEncoder(Encoder):
     """A vision transformer as an encoder: the mean of its normalised tokens, or its class token, as the clip's vector.
 
     The map is [B, D, T', H', W'] of the tokens without the class token; taps "b1" … name what blocks return, as such
-    maps. Images [B, 3, H, W] are clips of one frame. Clips of other sizes than in training get resampled positions.
+    maps. Images [B, 3, H, W] are still clips, one token long. Clips of other sizes than in training get resampled
+    positions.
 
     Args:
         trunk: the transformer.
         input: what to feed.
-        pool: what the vector is: the "mean" of the tokens of patches, or the "class" token.
+        pool: what the vector is: the "mean" of the tokens of patches, the "class" token, or "late", the LayerNorm of
+            the mean in place of the mean after LayerNorm, as classifiers of VideoMAE and MAE-ST have it; the map is
+            then of tokens without LayerNorm.
     """
 
-    def __init__(
-        self, trunk: VisionTransformer, input: EncoderInput, *, pool: Literal["mean", "class"] = "mean"
-    ) -> None:
+    def __init__(self, trunk: ClipTransformer, input: EncoderInput, *, pool: Pool = "mean") -> None:
         super().__init__()
         if pool == "class" and not trunk.class_token:
             raise RecipeError("pool=class: this transformer has no class token")
@@ -55,14 +59,15 @@ class ViTEncoder(Encoder):
 
     def forward(self, x: Tensor, valid: Tensor | None = None, taps: Sequence[str] = ()) -> Features:
         """Normalised clips [B, 3, T, H, W] or images [B, 3, H, W] to pooled [B, D], the map and the wanted `taps`."""
-        clips = x.unsqueeze(2) if x.ndim == 4 else x
+        clips = x.unsqueeze(2).expand(-1, -1, self.trunk.patch[0], -1, -1) if x.ndim == 4 else x
         trunk, grid = self.trunk, self.trunk.grid_for(clips)
         wanted = sorted(self.taps.index(name) for name in taps)
-        tokens = trunk.embed(patchify(clips, trunk.patch), grid=grid)
-        *tapped, last = trunk.blocks_out(tokens, wanted)
-        normed = trunk.norm(last)
+        *tapped, last = trunk.forward_blocks(clips, wanted)
+        normed = last if self.pool == "late" else trunk.norm(last)
         front = int(trunk.class_token)
         pooled = normed[:, 0] if self.pool == "class" else normed[:, front:].mean(1)
+        if self.pool == "late":
+            pooled = trunk.norm(pooled)
         extra = {
             self.taps[number]: token_grid(part[:, front:], grid) for number, part in zip(wanted, tapped, strict=True)
         }
