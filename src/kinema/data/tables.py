@@ -7,9 +7,9 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -19,6 +19,7 @@ from kinema.errors import DataError
 
 PATH_COLUMNS = (
     *("path", "audio", "imu", "masks", "flow", "boxes", "joints", "features", "packed"),
+    *("feature_times", "text_features"),
     *("amodal", "parts", "true_flow", "truth"),
 )
 """Columns that hold file names, relative to the manifest's folder or absolute."""
@@ -73,10 +74,10 @@ def write_table(table: pa.Table, aside: Aside, path: Path) -> None:
     """Write a manifest file, whole or not at all; CSV leaves the binary columns out and has its list beside it."""
     if path.suffix.lower() == ".parquet":
         metadata = {**(table.schema.metadata or {}), _ASIDE_KEY: json.dumps(aside).encode()}
-        _write_whole(path, lambda file: pq.write_table(table.replace_schema_metadata(metadata), file))
+        write_whole(path, lambda file: pq.write_table(table.replace_schema_metadata(metadata), file))
         return
     texts = [field.name for field in table.schema if not pa.types.is_binary(field.type)]
-    _write_whole(path, lambda file: pa_csv.write_csv(table.select(texts), file))
+    write_whole(path, lambda file: pa_csv.write_csv(table.select(texts), file))
     write_quarantine(path, aside)
 
 
@@ -96,7 +97,7 @@ def write_quarantine(path: Path, aside: Iterable[tuple[str, str]]) -> None:
     writer.writerow(("path", "reason"))
     writer.writerows(aside)
     content = text.getvalue().encode("utf-8", errors="backslashreplace")
-    _write_whole(quarantine_file(path), lambda file: file.write(content))
+    write_whole(quarantine_file(path), lambda file: file.write(content))
 
 
 def _read_quarantine(path: Path) -> Aside:
@@ -113,7 +114,8 @@ def _with_path(table: pa.Table) -> pa.Table:
     return table.rename_columns(["path" if name == alias else name for name in table.column_names])
 
 
-def _write_whole(path: Path, write: Any) -> None:
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Replace `path` in one step by what `write` writes into the file it is given; flushed to the disk first."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with partial.open("wb") as file:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity, pad
 
 from kinema.errors import RecipeError
 
@@ -79,6 +80,14 @@ def tube_masking(noise: Tensor, slices: int, ratio: float) -> Masking:
     return Masking((one.kept[:, None] + starts).flatten(1), (one.hidden[:, None] + starts).flatten(1))
 
 
+def frame_masking(noise: Tensor, positions: int, ratio: float) -> Masking:
+    """Whole time slices: of the slices, uniform `noise` [B, T], int(r T) are hidden (VideoMAE's ablation, 7 of 8)."""
+    slices = keep_smallest(noise, noise.shape[1] - tube_count(noise.shape[1], ratio))
+    places = torch.arange(positions, device=noise.device)
+    spread = (part[..., None] * positions + places for part in slices)
+    return Masking(*(part.flatten(1) for part in spread))
+
+
 def temporal_masking(batch: int, tokens: int, ratio: float, *, device: torch.device | None = None) -> Masking:
     """The last share `ratio` of N tokens in the order of time is hidden (MAE-ST)."""
     noise = torch.arange(tokens, device=device).expand(batch, -1)
@@ -94,6 +103,46 @@ def centre_masking(batch: int, tokens: int, ratio: float, *, device: torch.devic
     places = torch.arange(tokens, device=device)
     noise = torch.minimum(places, tokens - 1 - places).expand(batch, -1)
     return keep_smallest(noise, visible_count(tokens, ratio))
+
+
+def neighbour_similarity(tokens: Tensor) -> Tensor:
+    """Cosine of every token of a sequence with the one before it, 0 for the first: [B, N, D] to [B, N] (LV-MAE)."""
+    similarity = cosine_similarity(tokens[:, 1:].float(), tokens[:, :-1].float(), dim=-1)
+    return pad(similarity, (1, 0))
+
+
+def padded_masking(
+    noise: Tensor, lengths: Tensor, keep: Tensor, *, sizes: tuple[int, int], high: bool = False
+) -> Masking:
+    """Masks of sequences of unequal length, padded at the end; places that fill up are -1.
+
+    Args:
+        noise: [B, N]; what stands behind a sequence's end counts for nothing.
+        lengths: int64 [B], n of each sequence.
+        keep: int64 [B], tokens of each that stay visible: those with the smallest noise, of equal ones the earlier.
+        sizes: (K, M), at least the most visible and the most hidden tokens of a sequence.
+        high: the n - `keep` tokens with the smallest noise are hidden instead, of equal ones the earlier.
+
+    Returns:
+        `kept` int64 [B, K] and `hidden` int64 [B, M], places ascending, then -1.
+    """
+    count = noise.shape[1]
+    places = torch.arange(count, device=noise.device).expand_as(noise)
+    real = places < lengths[:, None]
+    order = noise.masked_fill(~real, torch.inf).argsort(dim=1, stable=True)
+    rank = torch.empty_like(order).scatter_(1, order, places)
+    first = rank < (lengths - keep if high else keep)[:, None]
+    return Masking(
+        *(_places(real & chosen, size) for chosen, size in zip((first ^ high, ~first ^ high), sizes, strict=True))
+    )
+
+
+def _places(chosen: Tensor, size: int) -> Tensor:
+    """Where rows of bool [B, N] are True, ascending, filled up with -1: [B, size]."""
+    count = chosen.shape[1]
+    places = torch.arange(count, device=chosen.device).expand_as(chosen).masked_fill(~chosen, count)
+    found = places.sort(1).values[:, :size]
+    return found.masked_fill(found == count, -1)
 
 
 def _check(ratio: float) -> None:

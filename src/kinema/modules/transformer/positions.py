@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from kinema.errors import RecipeError
 from kinema.modules.transformer.patches import Grid
 
-Kind = Literal["index", "space", "separable"]
+Kind = Literal["index", "line", "space", "separable", "learned"]
 
 
 def sincos(positions: Tensor, width: int, *, interleaved: bool = False) -> Tensor:
@@ -71,9 +71,9 @@ class Positions(nn.Module):
     Args:
         grid: (time, height, width) for which the table is made.
         width: D.
-        kind: "index", sine-cosine over the flattened index (VideoMAE); "space", sine-cosine over column and row, the
-            same at all times (image MAE); "separable", learned, one table over space plus one over time (MAE-ST),
-            truncated normal with deviation 0.02 at first.
+        kind: "index", sine-cosine over the flattened index (VideoMAE); "line", the same with all sines first, then all
+            cosines (LV-MAE); "space", sine-cosine over column and row, the same at all times (image MAE); "separable",
+            learned, one table over space plus one over time (MAE-ST), truncated normal with deviation 0.02 at first.
     """
 
     fixed: Tensor
@@ -84,26 +84,31 @@ class Positions(nn.Module):
         if kind == "separable":
             self.spatial = nn.Parameter(torch.empty(1, grid[1] * grid[2], width))
             self.temporal = nn.Parameter(torch.empty(1, grid[0], width))
+        elif kind == "learned":
+            self.table = nn.Parameter(torch.empty(1, math.prod(grid), width))
         else:
             self.register_buffer("fixed", torch.empty(math.prod(grid), width), persistent=False)
         self.initialise()
 
     def initialise(self) -> None:
         """First values of the learned tables; the fixed one as defined."""
-        if self.kind == "separable":
-            nn.init.trunc_normal_(self.spatial, std=0.02)
-            nn.init.trunc_normal_(self.temporal, std=0.02)
-        elif not self.fixed.is_meta:
+        for table in self.parameters():
+            nn.init.trunc_normal_(table, std=0.02)
+        if self.kind in ("index", "line", "space") and not self.fixed.is_meta:
             self.fixed.copy_(self._defined(self.grid))
 
     def _defined(self, grid: Grid) -> Tensor:
         if self.kind == "index":
             return index_table(math.prod(grid), self.width)
+        if self.kind == "line":
+            return sincos(torch.arange(math.prod(grid)), self.width)
         return space_table(grid[1], grid[2], self.width).repeat(grid[0], 1)
 
     def forward(self, grid: Grid | None = None) -> Tensor:
         """The table [N, D] for `grid`; None: the one it was made for."""
         grid = grid or self.grid
+        if self.kind == "learned":
+            return resample(self.table[0], self.grid, grid)
         if self.kind != "separable":
             return resample(self.fixed, self.grid, grid)
         old_time, *old_space = self.grid
