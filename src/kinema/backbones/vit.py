@@ -152,10 +152,12 @@ class VisionTransformer(ClipTransformer):
         Returns:
             [B, K, D] or [B, 1 + K, D].
         """
+        return self.embed_seen(patches if kept is None else take(patches, kept), kept, grid)
+
+    def embed_seen(self, seen: Tensor, kept: Tensor | None = None, grid: Grid | None = None) -> Tensor:
+        """`embed` of patches [B, K, P] that have been taken already, those at the places `kept`."""
         table = self.positions(grid)
-        tokens: Tensor = (
-            self.patch_embed(patches) + table if kept is None else self.patch_embed(take(patches, kept)) + table[kept]
-        )
+        tokens: Tensor = self.patch_embed(seen) + (table if kept is None else table[kept])
         if not self.class_token:
             return tokens
         front: Tensor = self.cls_token + self.cls_position if hasattr(self, "cls_position") else self.cls_token
@@ -163,7 +165,11 @@ class VisionTransformer(ClipTransformer):
 
     def forward_patches(self, patches: Tensor, kept: Tensor | None = None, grid: Grid | None = None) -> Tensor:
         """`embed`, all blocks and the last LayerNorm: [B, K, D] or [B, 1 + K, D]."""
-        tokens: Tensor = self.norm(self.blocks_out(self.embed(patches, kept, grid))[-1])
+        return self.encode(self.embed(patches, kept, grid))
+
+    def encode(self, embedded: Tensor) -> Tensor:
+        """All blocks and the last LayerNorm, of what `embed` returns; the same shape."""
+        tokens: Tensor = self.norm(self.blocks_out(embedded)[-1])
         return tokens
 
     def forward_blocks(self, clips: Tensor, wanted: Sequence[int] = ()) -> list[Tensor]:

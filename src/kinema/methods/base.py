@@ -117,6 +117,13 @@ class Method(nn.Module):
         """Pictures that explain to a person what the network is asked, from a batch as read (before `prepare`)."""
         return []
 
+    def answers(self, batch: Batch) -> list[Picture]:
+        """Pictures of what the network answers now, from a batch as read; asked in eval mode whenever it is looked at.
+
+        The batch lies on the network's device; every process but the first is not asked, so nothing may be exchanged.
+        """
+        return []
+
     def products(self) -> Products:
         """The encoders, predictors and generators that this method has trained (shared weights, not copies)."""
         raise NotImplementedError

@@ -42,7 +42,11 @@ class MaskedAutoencoder(nn.Module):
 
     def forward(self, patches: Tensor, masking: Masking, grid: Grid | None = None) -> Reconstruction:
         """Normalised pixels [B, N, P] from `patchify`, and which of them are seen."""
-        latent = self.trunk.forward_patches(patches, masking.kept, grid)
+        return self.forward_seen(take(patches, masking.kept), masking, grid)
+
+    def forward_seen(self, seen: Tensor, masking: Masking, grid: Grid | None = None) -> Reconstruction:
+        """`forward` of the seen patches alone, [B, K, P] in the order of `masking.kept`."""
+        latent = self.trunk.encode(self.trunk.embed_seen(seen, masking.kept, grid))
         return Reconstruction(latent, self.decoder(latent, masking.kept, masking.hidden, grid))
 
 

@@ -23,7 +23,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Shown:
-    """One of the pictures that the method drew of its own task."""
+    """One of the pictures that the method drew of its own task, or of its answers."""
 
     title: str
     caption: str
@@ -47,7 +47,8 @@ class Record:
         folder: its path.
         recipe: the resolved recipe as a tree, `recipe_text` as it stands in the file.
         events: those of metrics.jsonl by kind, in order.
-        pictures: those listed in pictures.json.
+        pictures: of the method's task, those listed in pictures.json.
+        answers: of what the network last made of it, those listed in answers.json.
         evaluations: by name.
         quarantine: (path, reason) of files that could not be read.
         versions: of kinema and its libraries, from the newest checkpoint.
@@ -65,6 +66,7 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)
     checkpoint: str = ""
     problems: list[str] = field(default_factory=list)
+    answers: list[Shown] = field(default_factory=list)
 
     @property
     def start(self) -> Event:
@@ -122,7 +124,8 @@ def read_record(folder: Path) -> Record:
         recipe=_yaml(text, problems),
         recipe_text=text,
         events=_events(folder / "metrics.jsonl", problems),
-        pictures=_pictures(folder, problems),
+        pictures=_pictures(folder, "pictures", problems),
+        answers=_pictures(folder, "answers", problems),
         evaluations=_evaluations(folder / "evaluation", problems),
         quarantine=_quarantine(folder),
         versions={str(name): str(value) for name, value in dict(state.get("versions", {})).items()},
@@ -175,22 +178,22 @@ def _quarantine(folder: Path) -> list[tuple[str, str]]:
     return list({str(e.get("path")): str(e.get("reason", "no reason was written")) for e in events}.items())
 
 
-def _pictures(folder: Path, problems: list[str]) -> list[Shown]:
+def _pictures(folder: Path, kind: str, problems: list[str]) -> list[Shown]:
     """The listed pictures; a name that would lead out of the folder is refused."""
-    listing = folder / "pictures.json"
+    listing = folder / f"{kind}.json"
     if not listing.is_file():
         return []
     try:
         entries = json.loads(listing.read_text(encoding="utf-8"))
         names = [Path(str(entry["file"])) for entry in entries]
     except (ValueError, TypeError, KeyError) as error:
-        problems.append(f"pictures.json cannot be read: {error!r}")
+        problems.append(f"{kind}.json cannot be read: {error!r}")
         return []
     shown = []
     for entry, name in zip(entries, names, strict=True):
-        path = folder / "pictures" / name.name
-        if name.parts not in ((name.name,), ("pictures", name.name)) or not path.is_file():
-            problems.append(f"the picture {name} is listed but does not lie in the folder pictures")
+        path = folder / kind / name.name
+        if name.parts not in ((name.name,), (kind, name.name)) or not path.is_file():
+            problems.append(f"the picture {name} is listed but does not lie in the folder {kind}")
             continue
         shown.append(Shown(str(entry.get("title", name.stem)), str(entry.get("caption", "")), path))
     return shown

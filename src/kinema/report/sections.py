@@ -152,15 +152,20 @@ def _thinned(record: Record) -> Markup | None:
 
 
 def pictures_section(record: Record, budget: Budget, *, redact: bool) -> Markup:
-    """The pictures by which the method shows its own task."""
+    """The pictures by which the method shows its own task, and those of what the network last made of it."""
     title = "What the network was asked"
-    if redact and record.pictures:
-        text = f"{len(record.pictures)} picture(s) of this section were left out of this redacted report."
+    drawn = [*record.pictures, *record.answers]
+    if redact and drawn:
+        text = f"{len(drawn)} picture(s) of this section were left out of this redacted report."
         return section("pictures", title, tag("p", text, class_="missing"))
-    if not record.pictures:
+    if not drawn:
         return section("pictures", title, missing("The method has drawn no pictures of its task."))
-    figures = [_figure(shown, budget) for shown in record.pictures]
-    return section("pictures", title, tag("div", *figures, class_="pictures"))
+    heading = tag("h3", "What it answers now") if record.answers else None
+    asked, answered = (
+        tag("div", *(_figure(shown, budget) for shown in part), class_="pictures") if part else None
+        for part in (record.pictures, record.answers)
+    )
+    return section("pictures", title, asked, heading, answered)
 
 
 def _figure(shown: Shown, budget: Budget) -> Markup:

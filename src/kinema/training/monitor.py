@@ -49,6 +49,7 @@ class Monitor:
         self.broken = {str(record.get("path")) for record in read_journal(folder / "quarantine.jsonl")}
         self.held_out: Index | None = None
         self.workers = 0
+        self.shown: Batch | None = None
 
     def __enter__(self) -> Self:
         if self.display:
@@ -88,7 +89,8 @@ class Monitor:
             threads=torch.get_num_threads(),
         )
         if self.writes:
-            _draw_pictures(self.folder, method, index, recipe.seed)
+            self.shown = _some_samples(method, index, recipe.seed)
+            _draw_pictures(self.folder, "pictures", method.pictures(self.shown) if self.shown else [])
             products = method.products()
             encoder = products.encoders.get(products.visual)
             if encoder is not None:
@@ -157,10 +159,20 @@ class Monitor:
                 verdict=health.verdict,
                 level=health.level,
             )
+        if self.writes and self.shown:
+            self._draw_answers(method, device)
         loss = None if self.held_out is None else self._validate(method, self.held_out, step, device)
         # What was measured here is not the step's time.
         self.last, self.waited = time.monotonic(), 0.0
         return loss
+
+    @torch.no_grad()
+    def _draw_answers(self, method: Method, device: torch.device) -> None:
+        """Pictures of what the network makes of the samples that the first pictures showed."""
+        method.eval()
+        batch: Batch = {name: value.to(device) for name, value in (self.shown or {}).items()}
+        _draw_pictures(self.folder, "answers", method.answers(batch))
+        method.train()
 
     @torch.no_grad()
     def _validate(self, method: Method, index: Index, step: int, device: torch.device) -> float | None:
@@ -195,20 +207,23 @@ class Monitor:
         self._log("end", step=step, steps=step, seconds=time.monotonic() - self.began)
 
 
-def _draw_pictures(folder: Path, method: Method, index: Index, seed: int) -> None:
-    """Save the method's explanatory pictures of a few samples as animated WebP with a list beside them."""
+def _some_samples(method: Method, index: Index, seed: int) -> Batch | None:
+    """A few samples as read, evenly spread; None where none of them can be read."""
     chosen = torch.linspace(0, len(index) - 1, min(8, len(index))).round().int().tolist()
     request = Request(Clock(0, 0, 0.0), tuple(chosen), (0,) * len(chosen))
-    delivery = next(iter(deliver(method, index, [request], seed=seed, workers=0, prepare=False)))
-    if delivery.batch is None:
-        return
+    return next(iter(deliver(method, index, [request], seed=seed, workers=0, prepare=False))).batch
+
+
+def _draw_pictures(folder: Path, kind: str, pictures: Sequence[Picture]) -> None:
+    """Save pictures as animated WebP in the folder `kind`, with a list beside it; nothing where there are none."""
     listed = []
-    for number, picture in enumerate(method.pictures(delivery.batch)):
+    for number, picture in enumerate(pictures):
         name = f"{number:02d}.webp"
-        write_atomic(folder / "pictures" / name, _webp(picture))
-        kind = "clip" if len(picture.frames) > 1 else "image"
-        listed.append({"title": picture.title, "caption": picture.caption, "file": name, "kind": kind})
-    write_atomic(folder / "pictures.json", json.dumps(listed, indent=1))
+        write_atomic(folder / kind / name, _webp(picture))
+        moves = "clip" if len(picture.frames) > 1 else "image"
+        listed.append({"title": picture.title, "caption": picture.caption, "file": name, "kind": moves})
+    if listed:
+        write_atomic(folder / f"{kind}.json", json.dumps(listed, indent=1))
 
 
 def _webp(picture: Picture) -> bytes:

@@ -50,6 +50,8 @@ class ScheduleConfig:
         gamma: factor of "step".
         floor: last factor of "cosine".
         warmup: length of the linear rise from zero.
+        rise: "moving" begins it at one part of the peak, so that the first step moves; "zero" at 0, and its last step
+            has the peak (VideoMAE).
         unit: what `every`, `milestones` and `warmup` count: "epochs", fractions allowed, or "steps" of the optimiser.
     """
 
@@ -59,6 +61,7 @@ class ScheduleConfig:
     gamma: float = 0.1
     floor: float = 0.0
     warmup: float = 0.0
+    rise: Literal["moving", "zero"] = "moving"
     unit: Literal["epochs", "steps"] = "epochs"
 
 
