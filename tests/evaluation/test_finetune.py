@@ -133,7 +133,9 @@ def test_published_settings():
         "benchmark": ("sgd", 0.01, 5e-4),
         "sts": ("sgd", 3e-3, 5e-3),
         "mas": ("sgd", 1e-3, 5e-3),
-        "child_view": ("adamw", 2.4e-3, 0.05),
+        "child-view": ("adamw", 2.4e-3, 0.05),
+        "child-view-image": ("adamw", 1.2e-3, 0.05),
+        "mae_st": ("adamw", 2.4e-3, 0.05),
         "quick": ("adamw", 1e-3, 0.05),
         "coclr_end2end": ("sgd", 0.1, 1e-3),
     }
@@ -149,7 +151,9 @@ def test_published_settings():
         "benchmark": (100, 32, 16, 112, 1, "uniform10"),
         "sts": (25, 30, 16, 112, 1, "uniform10"),
         "mas": (18, 30, 16, 112, 1, "uniform10"),
-        "child_view": (35, 16, 16, 224, 8, "single_center"),
+        "child-view": (35, 16, 16, 224, 8, "mae_st_center"),
+        "child-view-image": (35, 64, 1, 224, 1, "single_center"),
+        "mae_st": (50, 128, 16, 224, 4, "mae_st_10x3"),
         "quick": (20, 8, 16, 112, 1, "uniform10"),
         "coclr_end2end": (100, 32, 32, 128, 1, "coclr_ten"),
     }
@@ -158,9 +162,15 @@ def test_published_settings():
         "prp": (100,), "ctp": (60, 120), "coclr": (400, 450), "severe": (6, 10, 14), "coclr_end2end": (60, 80),
     }  # fmt: skip
     assert {name for name, p in presets.items() if p.aggregation == "mean_logits"} == {"vcop", "prp", "rspnet"}
-    assert {name for name, p in presets.items() if p.choose == "least_loss"} == {"vcop", "prp", "rspnet", "child_view"}
+    child = {"child-view", "child-view-image"}
+    assert {name for name, p in presets.items() if p.choose == "least_loss"} == {"vcop", "prp", "rspnet"} | child
     assert (presets["ctp"].clip_grad, presets["ctp"].dropout, presets["coclr"].dropout) == (40, 0.5, 0.9)
-    assert {name for name, p in presets.items() if not p.decay_vectors} == {"videomae", "mas", "child_view", "quick"}
+    assert {name for name, p in presets.items() if not p.decay_vectors} == {
+        "videomae",
+        "mas",
+        "mae_st",
+        "quick",
+    } | child
     assert (presets["severe"].clips, presets["severe"].rate, presets["severe"].schedule.gamma) == (10, 16, 0.3)
 
 

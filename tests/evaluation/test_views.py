@@ -14,6 +14,8 @@ from kinema.evaluation.views import (
     ten_crops,
     three_crops,
     three_even_crops,
+    three_uniform_crops,
+    uniform_center_crop,
     view_preset,
 )
 from kinema.modules.encoder import EncoderInput
@@ -113,7 +115,7 @@ def test_every_clip_lies_inside_the_video_and_keeps_its_stride(name, length):
     assert indices.shape == (PRESETS[name].clips or len(indices), 8)
     assert indices.min() >= 0 and indices.max() < length
     steps = set(np.diff(indices, axis=1).ravel().tolist())
-    if name == "ssv2_2x3" or "vjepa" in name:  # spread over a window instead
+    if name == "ssv2_2x3" or any(part in name for part in ("vjepa", "mae_st", "child")):  # spread over a window instead
         assert min(steps) >= 0 and (length < 500 or max(steps) - min(steps) <= 1)
     else:
         assert steps <= ({3} if length > 40 else {0, 1, 2, 3})
@@ -128,6 +130,37 @@ def test_three_crops_run_along_the_longer_side(long, expected):
     assert [crop.left for crop in three_crops(224, long, 224, 224)] == expected
     assert [crop.top for crop in three_crops(long, 224, 224, 224)] == expected
     assert {crop.top for crop in three_crops(226, long + 9, 224, 224)} == {1}
+
+
+def test_mae_st_spreads_a_clip_over_all_of_its_span():
+    # 300 frames, 16 of 128: starts i (172 // 9); the last frame of a clip is its 128th.
+    found = clip_indices(PRESETS["mae_st_10x3"], 300, frames=16, stride=8)
+    assert found[[0, 4, 9], 0].tolist() == [0, 76, 171]
+    assert (found[:, -1] - found[:, 0] == 127).all()
+    assert clip_indices(PRESETS["mae_st_center"], 300, frames=16, stride=8)[0, [0, 1, 15]].tolist() == [86, 94, 213]
+    assert clip_indices(PRESETS["mae_st_center"], 100, frames=16, stride=8)[0, [0, 15]].tolist() == [0, 99]
+    assert [crop.left for crop in three_uniform_crops(224, 301, 224, 224)] == [0, 39, 77]
+    assert [crop.top for crop in three_uniform_crops(301, 224, 224, 224)] == [0, 39, 77]
+    assert uniform_center_crop(224, 301, 224, 224) == [Crop(0, 39)]
+
+
+def test_a_random_view_is_the_same_each_time_and_another_for_each_video():
+    preset, network = PRESETS["child_view_random"], EncoderInput(resize=(256, 340), size=(224, 224))
+    assert PRESETS["single_center"].of("a") is PRESETS["single_center"]
+    first, again = (geometry(preset.of("a", "0"), network, height=240, width=320) for _ in range(2))
+    assert first == again
+    seen = [preset.of(f"{number}") for number in range(400)]
+    shapes = [geometry(one, network, height=240, width=320) for one in seen]
+    sides = [shape.resize[0] for shape in shapes]
+    assert (min(sides), max(sides)) == (256, 320)
+    corners = [
+        (shape.crops[0].top / (side - 224), shape.crops[0].left) for shape, side in zip(shapes, sides, strict=True)
+    ]
+    assert min(top for top, _ in corners) < 0.05 and max(top for top, _ in corners) > 0.95
+    assert all(0 <= shape.crops[0].left <= shape.resize[1] - 224 for shape in shapes)
+    assert np.mean([shape.crops[0].flip for shape in shapes]) == pytest.approx(0.5, abs=0.08)
+    firsts = [int(clip_indices(one, 300, frames=16, stride=8)[0, 0]) for one in seen]
+    assert min(firsts) < 5 and max(firsts) in range(165, 173) and np.mean(firsts) == pytest.approx(86, abs=8)
 
 
 def test_vjepa_cuts_the_step_between_crops_to_whole_pixels():
@@ -180,6 +213,9 @@ def test_the_number_of_views_is_known_beforehand():
         "vjepa_8x3": 24,
         "vjepa_2x3": 6,
         "vjepa_center": 1,
+        "mae_st_center": 1,
+        "mae_st_10x3": 30,
+        "child_view_random": 1,
         "single_center": 1,
         "sliding": None,
         "coclr": None,

@@ -12,7 +12,9 @@ from kinema.data.sample import Batch, tensor
 from kinema.evaluation.finetune_clips import disturbed, mixing_of
 from kinema.evaluation.finetune_presets import FineTune
 from kinema.methods.base import Losses, Method, ParamGroup, Phase
+from kinema.methods.encoders import ViTEncoder
 from kinema.modules.encoder import Encoder, Features
+from kinema.modules.transformer import Block, drop_path_rates
 
 
 class Classifier(Method):
@@ -30,7 +32,7 @@ class Classifier(Method):
     def __init__(self, encoder: Encoder, classes: int, preset: FineTune) -> None:
         super().__init__()
         self.preset, self.classes = preset, classes
-        self.encoder = copy.deepcopy(encoder).requires_grad_(not preset.frozen)
+        self.encoder = adapted(copy.deepcopy(encoder), preset).requires_grad_(not preset.frozen)
         self.encoder.input = self.input = preset.input(encoder.input)
         self.head = _head(encoder, classes, preset)
         self._depths = block_depths(self.encoder)
@@ -92,6 +94,17 @@ class Logits(Encoder):
         return Features(logits.softmax(1) if self.as_shares else logits)
 
 
+def adapted(encoder: Encoder, preset: FineTune) -> Encoder:
+    """The same encoder, its transformers pooled and thinned out in training as the preset says."""
+    for part in encoder.modules():
+        if isinstance(part, ViTEncoder) and preset.pool and (preset.pool != "class" or part.trunk.class_token):
+            part.pool = preset.pool
+    blocks = [part for part in encoder.modules() if isinstance(part, Block)]
+    for block, rate in zip(blocks, drop_path_rates(preset.drop_path, len(blocks)), strict=True):
+        block.drop_path.probability = rate
+    return encoder
+
+
 class _L2Batch(nn.Module):
     """L2 normalisation and BatchNorm."""
 
@@ -116,6 +129,9 @@ def _head(encoder: Encoder, classes: int, preset: FineTune) -> nn.Module:
         # VideoMAE's initial scale: the first steps move the network by what it holds already, not by a random head.
         with torch.no_grad():
             linear.weight.mul_(0.001)
+    if preset.head_std is not None:
+        nn.init.trunc_normal_(linear.weight, std=preset.head_std)
+        nn.init.zeros_(linear.bias)
     return nn.Sequential(before[preset.head], nn.Dropout(preset.dropout), linear)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kinema.data.index import Index
 from kinema.data.sample import Array, Batch, Clock, Frames, Sample, tensor
+from kinema.data.sampling import spread_over
 from kinema.evaluation.finetune_presets import FineTune, Size
 from kinema.evaluation.reading import clip_frames
 from kinema.modules.encoder import EncoderInput
@@ -45,13 +46,20 @@ class LabelledClips:
     def plan(self, i: int, index: Index, clock: Clock, rng: np.random.Generator) -> Sample:
         """Any start that fits is as likely; a video that is too short repeats its last frame."""
         inside = index.frames(i, rate=self.network.rate)
-        steps = self.network.stride * np.arange(clip_frames(self.network))
-        room = max(1, len(inside) - int(steps[-1]))
-        start = room // 2 if self.preset is None else int(rng.integers(room))
-        read = Frames(int(index.rows[i]), inside[np.minimum(start + steps, len(inside) - 1)], self.network.resize)
+        read = Frames(int(index.rows[i]), inside[self._positions(rng, len(inside))], self.network.resize)
         info = index.video(i)
         draws = self._draw(rng, (info.height, info.width))
         return Sample({"clip": read}, draws | {"label": np.array(self.labels[int(index.rows[i])])})
+
+    def _positions(self, rng: np.random.Generator, total: int) -> npt.NDArray[np.int64]:
+        frames, stride = clip_frames(self.network), self.network.stride
+        if self.preset is not None and self.preset.spread:
+            span = frames * stride
+            return spread_over(rng.uniform(0, max(0, total - span)), span, frames, total)
+        steps = stride * np.arange(frames)
+        room = max(1, total - int(steps[-1]))
+        start = room // 2 if self.preset is None else int(rng.integers(room))
+        return np.minimum(start + steps, total - 1)
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
         """`clip` becomes [B, 3, T, height, width] with values 0 … 255, bytes where no colour is changed."""

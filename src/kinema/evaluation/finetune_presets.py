@@ -21,6 +21,8 @@ class FineTune:
     Attributes:
         native: show clips as in pre-training (frames, stride, rate, sizes of the encoder); the next five are then moot.
         frames, stride, rate, resize, size: of the clips, as in `EncoderInput`.
+        spread: training clips start anywhere between frames, and their frames lie evenly on the whole of frames x
+            stride, first and last included (MAE-ST), not just `stride` apart.
         crop: "random" or "centre" window of `size`; "area": a window of random area and shape, resampled to `size`.
         sizes: with "random": frames are resized to one of these first.
         area, ratio: bounds of share of the frame and of width / height, of "area".
@@ -38,8 +40,13 @@ class FineTune:
             position tables [1, N, D].
         schedule, epochs, clips, batch: course of the rate, passes, clips per video and pass, clips per step.
         clip_grad: largest norm of the gradient.
+        pool: what a transformer gives to the head: "class" token, "mean" of the others, or "late" (see `ViTEncoder`);
+            "": as in pre-training. Networks without a class token, and ConvNets, stay as they are.
+        drop_path: probability with which a branch of a transformer's last block is left out; of earlier ones linearly
+            less, of the first 0.
         head: "linear"; "layer+linear": LayerNorm before it, weights scaled by 0.001; "l2+batch": L2 and BatchNorm
             before it.
+        head_std: deviation of the head's first weights, with biases of 0; None: as torch has it.
         dropout: before the linear layer.
         frozen: only the head is trained; the network stays in evaluation mode.
         choose: "last" weights, or those with the "least_loss" on split val or, without one, on a held-out tenth of
@@ -54,6 +61,7 @@ class FineTune:
     rate: float | None = None
     resize: Size = (128, 171)
     size: Size = (112, 112)
+    spread: bool = False
     crop: Literal["random", "centre", "area"] = "random"
     sizes: tuple[Size, ...] = ()
     area: tuple[float, float] = (0.08, 1.0)
@@ -77,7 +85,10 @@ class FineTune:
     clips: int = 1
     batch: int = 8
     clip_grad: float | None = None
+    pool: Literal["", "mean", "class", "late"] = ""
+    drop_path: float = 0.0
     head: Literal["linear", "layer+linear", "l2+batch"] = "linear"
+    head_std: float | None = None
     dropout: float = 0.0
     frozen: bool = False
     choose: Literal["last", "least_loss"] = "last"
@@ -129,6 +140,11 @@ _COCLR_CLIPS = FineTune(
     frames=32, size=(128, 128), resize=(224, 298), crop="area", flip=0.5, jitter=(0.4, 0.4, 0.4, 0.1),
     jitter_probability=0.3, batch=32, views="coclr_ten",
 )
+_CHILD_VIEW = FineTune(
+    stride=8, rate=30.0, resize=(256, 340), size=(224, 224), spread=True, crop="area", flip=0.5, smoothing=0.1,
+    optimiser=_adamw(2.4e-3), per=256, layer_decay=0.8, decay_vectors=False, epochs=35, batch=16, clip_grad=5.0,
+    pool="class", drop_path=0.1, head_std=0.02, dropout=0.3, choose="least_loss", views="mae_st_center",
+)
 FINETUNE_PRESETS: dict[str, FineTune] = {
     "vcop": _VCOP,
     "prp": replace(_VCOP, schedule=_step(100), epochs=160),
@@ -164,10 +180,18 @@ FINETUNE_PRESETS: dict[str, FineTune] = {
     "sts": _STS,
     # A third party's re-implementation; the authors' own settings are not known.
     "mas": replace(_STS, optimiser=_sgd(1e-3, 5e-3), epochs=18, dropout=0.5, decay_vectors=False),
-    "child_view": FineTune(
-        stride=8, rate=30.0, resize=(256, 340), size=(224, 224), crop="area", flip=0.5, smoothing=0.1,
-        optimiser=_adamw(2.4e-3), per=256, layer_decay=0.8, decay_vectors=False, epochs=35, batch=16, clip_grad=5.0,
-        dropout=0.3, choose="least_loss", views="single_center",
+    "child-view": _CHILD_VIEW,
+    # Still images, and encoders of them; published with ImageNet's mean and deviation, here with the network's own.
+    "child-view-image": replace(
+        _CHILD_VIEW, frames=1, stride=1, rate=None, spread=False, smoothing=0.0, optimiser=_adamw(1.2e-3), batch=64,
+        views="single_center",
+    ),
+    # Kinetics, ViT-L (the recipe from which child-view comes).
+    "mae_st": FineTune(
+        stride=4, rate=30.0, resize=(256, 340), size=(224, 224), spread=True, crop="area", flip=0.5,
+        rand_augment="rand-m7-mstd0.5-inc1", mixup=0.8, cutmix=1.0, smoothing=0.1, optimiser=_adamw(2.4e-3), per=256,
+        layer_decay=0.75, decay_vectors=False, schedule=ScheduleConfig(warmup=5), epochs=50, clips=2, batch=128,
+        clip_grad=5.0, pool="late", drop_path=0.2, head_std=2e-5, dropout=0.3, views="mae_st_10x3",
     ),
     # Ours, for small sets and CPUs: clips as in pre-training.
     "quick": FineTune(

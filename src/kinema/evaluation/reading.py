@@ -174,9 +174,10 @@ class ClipReader:
         info = manifest.video(row)
         inside = row_frames(manifest, row, self.network.rate)
         frames = clip_frames(self.network)
-        clips = inside[clip_indices(self.preset, len(inside), frames=frames, stride=self.network.stride)]
+        preset = self.preset.of(str(manifest.path(row).name), f"{manifest.bounds(row)[0]:g}")
+        clips = inside[clip_indices(preset, len(inside), frames=frames, stride=self.network.stride)]
         union, positions = np.unique(clips, return_inverse=True)
-        plan = geometry(self.preset, self.network, height=info.height, width=info.width)
+        plan = geometry(preset, self.network, height=info.height, width=info.width)
         return Wish(union, plan.resize, partial(_cut, positions.reshape(clips.shape), plan))
 
 

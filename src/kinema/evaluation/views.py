@@ -13,6 +13,7 @@ from kinema.errors import RecipeError, suggest
 from kinema.evaluation import windows
 from kinema.evaluation.windows import IntArray, Windows
 from kinema.modules.encoder import EncoderInput
+from kinema.randomness import numpy_generator
 
 
 class Crop(NamedTuple):
@@ -49,6 +50,8 @@ class ViewPreset:
         short_side: None scales whole frames to the encoder's `resize`. A number keeps the shape of the frame and makes
             it just cover the encoder's `size` times this number.
         cropped: what is cut out of it, in multiples of the encoder's `size`.
+        drawn: a rule of which each video draws its own: from the video's generator, which is the same each time, to the
+            preset that holds for it; `windows`, `crops` and `short_side` are then moot.
     """
 
     name: str
@@ -57,11 +60,16 @@ class ViewPreset:
     crops: Crops
     short_side: float | None = None
     cropped: float = 1.0
+    drawn: Callable[[np.random.Generator], ViewPreset] | None = None
 
     @property
     def views(self) -> int | None:
         """Clips times crops."""
         return None if self.clips is None else self.clips * len(self.crops(8, 8, 4, 4))
+
+    def of(self, *video: str) -> ViewPreset:
+        """The preset that holds for the video named so: itself, where nothing is drawn."""
+        return self.drawn(numpy_generator("views", self.name, *video)) if self.drawn else self
 
     def __reduce__(self) -> tuple[Callable[[str], ViewPreset], tuple[str]]:
         """Pickle by name: rules are functions, which cannot cross process borders everywhere."""
@@ -123,6 +131,30 @@ def ten_crops(height: int, width: int, crop_height: int, crop_width: int) -> lis
     return upright + [crop._replace(flip=True) for crop in upright]
 
 
+def three_uniform_crops(height: int, width: int, crop_height: int, crop_width: int) -> list[Crop]:
+    """MAE-ST: both ends and the middle of the longer side; middles are rounded up."""
+    top, left = -(-(height - crop_height) // 2), -(-(width - crop_width) // 2)
+    if width >= height:
+        return [Crop(top, place) for place in (0, left, width - crop_width)]
+    return [Crop(place, left) for place in (0, top, height - crop_height)]
+
+
+def uniform_center_crop(height: int, width: int, crop_height: int, crop_width: int) -> list[Crop]:
+    """The middle one of `three_uniform_crops`."""
+    return three_uniform_crops(height, width, crop_height, crop_width)[1:2]
+
+
+def random_view(rng: np.random.Generator) -> ViewPreset:
+    """child-view's validation: any start, short side 256 to 320 of 224, crop anywhere, mirrored or not."""
+    start, down, right, flip = rng.random(4)
+
+    def crops(height: int, width: int, crop_height: int, crop_width: int) -> list[Crop]:
+        return [Crop(int(down * (height - crop_height + 1)), int(right * (width - crop_width + 1)), bool(flip < 0.5))]
+
+    side = int(rng.integers(256, 321)) / 224
+    return ViewPreset("child_view_random", 1, windows.spread_at(start), crops, short_side=side)
+
+
 _CROPS: dict[str, Crops] = {"1": center_crop, "3": three_crops, "5": five_crops, "10": ten_crops}
 _WIDER = 256 / 224
 PRESETS = {
@@ -137,6 +169,9 @@ PRESETS = {
         ViewPreset("vjepa_8x3", 8, windows.segments(8), three_even_crops, short_side=1.0),
         ViewPreset("vjepa_2x3", 2, windows.segments(2), three_even_crops, short_side=1.0),
         ViewPreset("vjepa_center", 1, windows.segments(1), center_crop, short_side=_WIDER),
+        ViewPreset("mae_st_center", 1, windows.spread(1), uniform_center_crop, short_side=1.0),
+        ViewPreset("mae_st_10x3", 10, windows.spread(10), three_uniform_crops, short_side=1.0),
+        ViewPreset("child_view_random", 1, windows.spread(1), center_crop, drawn=random_view),
         ViewPreset("single_center", 1, windows.middle, center_crop),
         ViewPreset("sliding", None, windows.sliding, center_crop),
         ViewPreset("coclr", None, windows.coclr, center_crop, short_side=_WIDER),

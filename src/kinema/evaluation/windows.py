@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from kinema.data.sampling import even_starts, spread_over
+
 IntArray = npt.NDArray[np.int64]
 Windows = Callable[[int, int, int], IntArray]
 
@@ -55,6 +57,26 @@ def first_to_last(clips: int) -> Windows:
 def middle(length: int, frames: int, stride: int) -> IntArray:
     """One clip in the middle."""
     return starting_at(lambda count, span: [(count - span) // 2])(length, frames, stride)
+
+
+def spread(clips: int) -> Windows:
+    """MAE-ST: starts i floor((L - C) / (K - 1)), frames evenly on the C = n stride of a clip, both ends included."""
+
+    def windows(length: int, frames: int, stride: int) -> IntArray:
+        span = frames * stride
+        return np.stack([spread_over(start, span, frames, length) for start in even_starts(length, span, clips)])
+
+    return windows
+
+
+def spread_at(share: float) -> Windows:
+    """MAE-ST: one clip that starts at the given share of the room there is."""
+
+    def windows(length: int, frames: int, stride: int) -> IntArray:
+        span = frames * stride
+        return spread_over(share * max(0, length - span), span, frames, length)[None]
+
+    return windows
 
 
 def dense(clips: int) -> Windows:
