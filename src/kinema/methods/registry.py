@@ -116,6 +116,14 @@ METHODS: dict[str, Entry] = {
         "non-contrastive",
         "temporal",
     ),
+    "videomae": Entry(
+        "kinema.methods.videomae",
+        "VideoMAE",
+        "Fill in what tubes through nine tenths of a clip hide",
+        "Tong, Song et al., NeurIPS 2022 (arXiv 2203.12602)",
+        "generative",
+        "spatio-temporal",
+    ),
 }
 """Adding a method adds its line here."""
 

@@ -31,6 +31,19 @@ def standardise(patches: Tensor, how: Standard = "patch", *, channels: int = 3) 
     return _by_channel(patches.float(), channels)
 
 
+def unstandardise(values: Tensor, patches: Tensor, how: Standard = "patch", *, channels: int = 3) -> Tensor:
+    """The inverse of `standardise`, by the mean and deviation of `patches`: pixels to look at, [..., P]."""
+    if how == "none":
+        return values
+    known = patches.float()
+    if how == "patch":
+        return values * (known.var(-1, keepdim=True) + 1e-6).sqrt() + known.mean(-1, keepdim=True)
+    colours = known.unflatten(-1, (-1, channels))  # type: ignore[no-untyped-call]
+    deviation, mean = colours.var(-2, keepdim=True).sqrt() + 1e-6, colours.mean(-2, keepdim=True)
+    pixels: Tensor = (values.unflatten(-1, (-1, channels)) * deviation + mean).flatten(-2)  # type: ignore[no-untyped-call]
+    return pixels
+
+
 def _by_channel(patches: Tensor, channels: int) -> Tensor:
     count = patches.shape[-1] // channels
     # Sums over rows of several pixels are many times faster than over every third value.
@@ -53,3 +66,17 @@ def _sums(rows: Tensor, pixels: int) -> Tensor:
 def _repeated(colours: Tensor, pixels: int) -> Tensor:
     """[..., C] for every pixel of a row, [..., 1, pixels x C]."""
     return colours.repeat(*(1,) * (colours.ndim - 1), pixels).unsqueeze(-2)
+
+
+def unstandardise(values: Tensor, truth: Tensor, how: Standard = "patch", *, channels: int = 3) -> Tensor:
+    """The inverse of `standardise`: values [..., P] with mean and deviation of the patches `truth`, of the same shape.
+
+    Where `values` were predicted and `truth` was hidden, brightness and contrast of the result are not the network's.
+    """
+    if how == "none":
+        return values
+    groups = truth.float().unflatten(-1, (-1, channels if how == "channel" else 1))  # type: ignore[no-untyped-call]
+    variance, mean = groups.var(-2, keepdim=True), groups.mean(-2, keepdim=True)
+    deviation = variance.sqrt() + 1e-6 if how == "channel" else (variance + 1e-6).sqrt()
+    restored: Tensor = (values.view_as(groups) * deviation + mean).flatten(-2)
+    return restored
