@@ -7,6 +7,7 @@ vanilla transformer sees a tenth of a clip's space-time patches, drawn at random
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,17 +21,26 @@ from kinema.data.manifest import Manifest
 from kinema.data.sample import Array, Batch, Clock, Frames, Sample, tensor
 from kinema.data.sampling import spread_over
 from kinema.errors import RecipeError
-from kinema.methods.base import Losses, Method, ParamGroup, Phase
+from kinema.losses.reconstruction import masked_error
+from kinema.methods.base import Losses, Method, ParamGroup, Phase, Picture
 from kinema.methods.encoders import StillEncoder, ViTEncoder
-from kinema.methods.masked import MaskedAutoencoder, predicted_frames, reconstruction_loss, target_patches
+from kinema.methods.interpolation import Fillings, filling_errors, fillings, middle_masking
+from kinema.methods.masked import MaskedAutoencoder, filled, predicted_frames
+from kinema.methods.pretext import side_by_side
 from kinema.modules.encoder import EncoderInput, Products
 from kinema.modules.transformer.decoder import TokenDecoder
-from kinema.modules.transformer.patches import patchify
+from kinema.modules.transformer.patches import patchify, take, unpatchify
 from kinema.targets.masking import Masking, random_masking, visible_count
-from kinema.targets.patches import Standard
+from kinema.targets.patches import Standard, standardise, unstandardise
 from kinema.views.augment import ClipAugment
-from kinema.views.colour import normalise
+from kinema.views.colour import to_uint8
 from kinema.views.crops import ResizedCrop
+
+SHOWN = 3
+"""Clips in a picture."""
+
+PLAYED = 4.0
+"""Frames per second of pictures, about the published rate of clips."""
 
 MEAN, STD = (0.45,) * 3, (0.225,) * 3
 """Of all channels, for values in [0, 1]."""
@@ -50,7 +60,7 @@ class ChildView(Method):
         tubelet: frames of a patch.
         mask: share of hidden tokens, drawn among all of them whatever their time.
         class_token: a learned token in front of the encoder's; the decoder has its own instead of it.
-        targets: what is predicted: pixels as they are fed ("none", published), or "patch": each patch standardised
+        target: what is predicted: pixels as they are fed ("none", published), or "patch": each patch standardised
             (MAE-ST).
         target_frames: how many of a clip's frames are predicted, evenly spread; null: all (published), 8 in MAE-ST.
         repeats: clips per visit (repeated augmentation).
@@ -86,7 +96,7 @@ class ChildView(Method):
         tubelet: int = 2,
         mask: float = 0.9,
         class_token: bool = True,
-        targets: Standard = "none",
+        target: Standard = "none",
         target_frames: int | None = None,
         repeats: int = 16,
         windows: Literal["independent", "one"] = "independent",
@@ -106,7 +116,8 @@ class ChildView(Method):
         if repeats < 1:
             raise RecipeError(f"repeats={repeats}: take at least one clip per visit")
         self.input = EncoderInput("video", frames, stride, rate, resize, (size, size), MEAN, STD)
-        self.shown, self.standard = predicted_frames(frames, tubelet, target_frames), targets
+        self.shown, self.target = predicted_frames(frames, tubelet, target_frames), target
+        self.target_patch = (tubelet * len(self.shown) // frames, patch, patch)
         trunk = VisionTransformer(
             (frames, size, size),
             (tubelet, patch, patch),
@@ -122,14 +133,15 @@ class ChildView(Method):
             width=decoder_width,
             depth=decoder_depth,
             heads=decoder_heads,
-            outputs=3 * patch * patch * tubelet * len(self.shown) // frames,
+            outputs=3 * math.prod(self.target_patch),
             positions="separable",
             class_token="own" if class_token else "none",
             fused=False,
         )
-        self.autoencoder = MaskedAutoencoder(trunk, decoder)
+        self.network = MaskedAutoencoder(trunk, decoder)
         self.encoder = ViTEncoder(trunk, self.input, pool=pool)
-        self.mask, self.tokens = mask, int(np.prod(trunk.grid))
+        self.mask, self.tokens = mask, math.prod(trunk.grid)
+        middle_masking(1, trunk.grid, interpolate)  # refuse now what would fail at the first look
         _refuse_empty(visible_count(self.tokens, mask), self.tokens)
         self.visit = Visit(frames, stride, repeats, windows)
         self.window, self.interpolate = window, interpolate
@@ -158,34 +170,93 @@ class ChildView(Method):
 
     @torch.no_grad()
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """All clips of all visits: "clips", normalised [B R, 3, T, S, S], and "noise" [B R, N]."""
-        clips, draws = self._looks(batch)
-        return {"clips": normalise(clips, self.input.mean, self.input.std), "noise": draws["noise"]}
+        """All clips of all visits, cropped and mirrored, as uint8 patches [B R, N, P]; which are "kept" and "hidden".
 
-    def _looks(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cropped and mirrored clips [B R, 3, T, S, S] in [0, 1], and the draws of each."""
+        "wanted" [B R, N, u p p 3] are the same of the predicted frames, where these are not all.
+        """
         draws = {name: tensor(batch, name).flatten(0, 1) for name in ("box", "flip", "noise")}
-        clips = self.visit.clips(tensor(batch, "clips"))
-        return self.augment.apply(clips, draws), draws
+        clips = self.augment.geometry(self.visit.clips(tensor(batch, "clips")), draws)
+        kept, hidden = random_masking(draws["noise"], self.mask)
+        cut: Batch = {"patches": patchify(clips, self.network.trunk.patch), "kept": kept, "hidden": hidden}
+        if len(self.shown) < self.input.frames:
+            cut["wanted"] = patchify(clips[:, :, list(self.shown)], self.target_patch)
+        return cut
 
     def losses(self, batch: Batch, phase: Phase) -> Losses:
-        """Mean square error of the hidden patches (Sec. 3.4 of MAE-ST)."""
-        clips = tensor(batch, "clips")
-        masking = random_masking(tensor(batch, "noise"), self.mask)
-        return {"loss": self.reconstruction(clips, masking), "parts": {}}
+        """Mean square error of the hidden patches.
 
-    def predict(self, clips: Tensor, masking: Masking) -> Tensor:
-        """Normalised clips [B, 3, T, S, S] to the hidden patches [B, M, u p p 3], as `targets` has them."""
-        predicted: Tensor = self.autoencoder(patchify(clips, self.encoder.trunk.patch), masking).predicted
-        return predicted
+        Parts: none in training; of held-out clips, `interpolation`.
+        """
+        masking = Masking(tensor(batch, "kept"), tensor(batch, "hidden"))
+        predicted = self.predict(tensor(batch, "patches"), masking)
+        truth = standardise(normal(take(self._wanted(batch), masking.hidden)), self.target)
+        parts = {} if self.training or self.target != "none" else self.interpolation(batch)
+        return {"loss": masked_error(predicted, truth), "parts": parts}
 
-    def targets(self, clips: Tensor) -> Tensor:
-        """The pixels that are to be predicted: [B, N, u p p 3] of the predicted frames."""
-        return target_patches(clips, self.encoder.trunk.patch, self.shown)
+    def predict(self, patches: Tensor, masking: Masking) -> Tensor:
+        """Patches uint8 [B, N, P] to predictions [B, M, u p p 3] of the hidden ones; only the others are looked at."""
+        return self.network.forward_seen(normal(take(patches, masking.kept)), masking).predicted
 
-    def reconstruction(self, clips: Tensor, masking: Masking) -> Tensor:
-        """The loss of normalised clips under a mask, a scalar."""
-        return reconstruction_loss(self.predict(clips, masking), self.targets(clips), masking, self.standard)
+    def interpolation(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean square errors of the hidden middle of clips as prepared: by the network, and by the simple ways."""
+        found, patches, masking = self._middle(batch)
+        errors = filling_errors(found, patches, masking)
+        return {f"interpolation_{name}": error for name, error in errors.items()}
+
+    def _wanted(self, batch: Batch) -> Tensor:
+        return tensor(batch, "wanted" if "wanted" in batch else "patches")
+
+    def _middle(self, batch: Batch) -> tuple[Fillings, Tensor, Masking]:
+        patches, wanted, grid = tensor(batch, "patches"), normal(self._wanted(batch)), self.network.trunk.grid
+        masking = middle_masking(len(patches), grid, self.interpolate, device=patches.device)
+        predicted = unstandardise(self.predict(patches, masking), take(wanted, masking.hidden), self.target)
+        return fillings(wanted, predicted, masking, grid, self.target_patch[0]), wanted, masking
+
+    def pictures(self, batch: Batch) -> list[Picture]:
+        """Clips of the first visits, and what the network sees of them."""
+        ready, masking = self._first(batch)
+        wanted = normal(self._wanted(ready))
+        caption = (
+            f"Training clips (above) and what the network sees of them (below): {self.mask:.0%} of the patches are "
+            "hidden, anywhere in space and time, and it must paint them."
+        )
+        return [Picture("What is hidden?", caption, self._rows(wanted, _blank(wanted, masking)), PLAYED)]
+
+    def answers(self, batch: Batch) -> list[Picture]:
+        """The same clips painted; and their middles, filled by the network and by simple means."""
+        ready, masking = self._first(batch)
+        wanted = normal(self._wanted(ready))
+        predicted = self.predict(tensor(ready, "patches"), masking)
+        painted = filled(wanted, unstandardise(predicted, take(wanted, masking.hidden), self.target), masking)
+        caption = f"From above: the clip, what the network sees ({1 - self.mask:.0%}), and how it paints the rest."
+        if self.target == "patch":
+            caption += " Brightness and contrast of each hidden patch are the true ones, which it does not know."
+        rows = self._rows(wanted, _blank(wanted, masking), painted)
+        return [Picture("What it paints", caption, rows, PLAYED), self._interpolated(ready)]
+
+    def _interpolated(self, ready: Batch) -> Picture:
+        found, wanted, masking = self._middle(ready)
+        errors = filling_errors(found, wanted, masking)
+        told = ", ".join(f"{name} {float(error):.3f}" for name, error in errors.items())
+        caption = (
+            f"From above: the clip, the clip with its middle {self.interpolate:.0%} hidden, as no training clip was, and "
+            "how the network, the nearest visible frame, a blend of both neighbours and the mean of what is visible "
+            f"fill it in. Mean square errors: {told}."
+        )
+        return Picture("What lies between?", caption, self._rows(wanted, _blank(wanted, masking), *found), PLAYED)
+
+    def _rows(self, *patches: Tensor) -> npt.NDArray[np.uint8]:
+        """Normalised patches [V, N, u p p 3], one row of moving pictures each."""
+        grid = self.network.trunk.grid
+        clips = torch.cat([unpatchify(part, grid, self.target_patch) for part in patches], 3)
+        return side_by_side(to_uint8(clips * STD[0] + MEAN[0]).cpu())
+
+    def _first(self, batch: Batch) -> tuple[Batch, Masking]:
+        """The first clip of each of the first visits, prepared."""
+        some = {name: tensor(batch, name)[:SHOWN] for name in ("clips", "box", "flip", "noise")}
+        ready = self.prepare(dict(some), torch.Generator())
+        first: Batch = {name: tensor(ready, name)[:: self.visit.repeats] for name in ready}
+        return first, Masking(tensor(first, "kept"), tensor(first, "hidden"))
 
     def param_group(self, name: str, parameter: nn.Parameter) -> ParamGroup:
         """Weight decay on all that has two dimensions or more, so on class tokens and position tables, too."""
@@ -224,6 +295,16 @@ class Visit(NamedTuple):
         """Frames as read, [B, 3, R T, H, W] or [B, 3, T, H, W], as clips [B R, 3, T, H, W]."""
         parts: Tensor = read.unflatten(2, (-1, self.frames)).transpose(1, 2)  # type: ignore[no-untyped-call]
         return parts.expand(-1, self.repeats, -1, -1, -1, -1).flatten(0, 1)
+
+
+def normal(patches: Tensor) -> Tensor:
+    """Values 0 … 255 as the network has them: (v / 255 - 0.45) / 0.225; all channels alike."""
+    return (patches.float() - 255 * MEAN[0]).div_(255 * STD[0])
+
+
+def _blank(patches: Tensor, masking: Masking) -> Tensor:
+    """The same patches, the hidden ones grey."""
+    return filled(patches, patches.new_zeros(*masking.hidden.shape, patches.shape[-1]), masking)
 
 
 def _refuse_empty(visible: int, tokens: int) -> None:

@@ -11,7 +11,7 @@ from kinema.backbones.vit import VisionTransformer
 from kinema.errors import RecipeError
 from kinema.losses.reconstruction import masked_error
 from kinema.modules.transformer.decoder import TokenDecoder
-from kinema.modules.transformer.patches import Grid, patchify, take, unpatchify
+from kinema.modules.transformer.patches import Grid, take, unpatchify
 from kinema.targets.masking import Masking
 from kinema.targets.patches import Standard, standardise
 
@@ -74,19 +74,6 @@ def predicted_frames(frames: int, tubelet: int, count: int | None = None) -> tup
             f"target_frames={count}: must leave whole frames of every tubelet of {tubelet} out of {frames} frames"
         )
     return tuple(torch.linspace(0, frames - 1, count).long().tolist())
-
-
-def target_patches(clips: Tensor, patch: Grid, shown: tuple[int, ...]) -> Tensor:
-    """The pixels to predict of clips [B, C, T, H, W]: [B, N, u p q C], u the frames of a tubelet among those `shown`.
-
-    Args:
-        clips: normalised.
-        patch: (frames, height, width) of the encoder's patches.
-        shown: from `predicted_frames`.
-    """
-    if len(shown) == clips.shape[2]:
-        return patchify(clips, patch)
-    return patchify(clips[:, :, list(shown)], (patch[0] * len(shown) // clips.shape[2], *patch[1:]))
 
 
 def filled(patches: Tensor, predicted: Tensor, masking: Masking) -> Tensor:

@@ -98,26 +98,36 @@ def training_section(record: Record) -> Markup:
     if record.events.get("validation"):
         losses.append(record.series("validation", "loss", name="held out"))
     charts = [line_chart(losses, title="loss", x_label="step")]
-    charts += _part_charts(record)
+    own = {part.name for part in record.parts("step")}
+    held_out = [part for part in record.parts("validation") if part.name not in own]
+    charts += _part_charts(record.parts("step")) + _part_charts(held_out, "held out: ")
     charts += [
         line_chart([record.series("step", "lr")], title="learning rate", x_label="step", noisy=False),
         line_chart([record.series("step", "grad_norm")], title="gradient norm", x_label="step"),
         line_chart([record.series("step", "clips_per_second")], title="speed", x_label="step", unit="clips/s"),
         line_chart([_percent(record)], title="time waiting for data", x_label="step", unit="%", limits=(0, 100)),
     ]
-    return section("training", "Training", _waiting(record), _grid(charts), _thinned(record))
+    return section("training", "Training", _waiting(record), _grid(charts), _thinned(record), _measured(held_out))
 
 
-def _part_charts(record: Record) -> list[Markup]:
+def _measured(parts: Sequence[Series]) -> Markup | None:
+    """What held-out videos alone are measured for, as it was at the last look."""
+    rows = [(part.name, number(part.y[-1])) for part in parts]
+    return table(["measure", "last"], rows, caption="On held-out videos", class_="narrow") if rows else None
+
+
+def _part_charts(parts: Sequence[Series], prefix: str = "") -> list[Markup]:
     """Parts of the loss: those of like size together, at most six lines to a chart."""
     groups: list[list[Series]] = []
-    for part in record.parts("step"):
+    for part in parts:
         fitting = [group for group in groups if len(group) < 6 and _alike(group[0], part)]
         if fitting:
             fitting[0].append(part)
         else:
             groups.append([part])
-    return [line_chart(group, title=", ".join(part.name for part in group), x_label="step") for group in groups]
+    return [
+        line_chart(group, title=prefix + ", ".join(part.name for part in group), x_label="step") for group in groups
+    ]
 
 
 def _alike(first: Series, second: Series) -> bool:

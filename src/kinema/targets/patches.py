@@ -31,19 +31,6 @@ def standardise(patches: Tensor, how: Standard = "patch", *, channels: int = 3) 
     return _by_channel(patches.float(), channels)
 
 
-def unstandardise(values: Tensor, patches: Tensor, how: Standard = "patch", *, channels: int = 3) -> Tensor:
-    """The inverse of `standardise`, by the mean and deviation of `patches`: pixels to look at, [..., P]."""
-    if how == "none":
-        return values
-    known = patches.float()
-    if how == "patch":
-        return values * (known.var(-1, keepdim=True) + 1e-6).sqrt() + known.mean(-1, keepdim=True)
-    colours = known.unflatten(-1, (-1, channels))  # type: ignore[no-untyped-call]
-    deviation, mean = colours.var(-2, keepdim=True).sqrt() + 1e-6, colours.mean(-2, keepdim=True)
-    pixels: Tensor = (values.unflatten(-1, (-1, channels)) * deviation + mean).flatten(-2)  # type: ignore[no-untyped-call]
-    return pixels
-
-
 def _by_channel(patches: Tensor, channels: int) -> Tensor:
     count = patches.shape[-1] // channels
     # Sums over rows of several pixels are many times faster than over every third value.

@@ -89,7 +89,7 @@ class Monitor:
             threads=torch.get_num_threads(),
         )
         if self.writes:
-            self.shown = _some_samples(method, index, recipe.seed)
+            self.shown = _some_samples(method, self.held_out or index, recipe.seed)
             _draw_pictures(self.folder, "pictures", method.pictures(self.shown) if self.shown else [])
             products = method.products()
             encoder = products.encoders.get(products.visual)
