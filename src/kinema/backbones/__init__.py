@@ -1,9 +1,10 @@
-"""Video ConvNets behind one interface (`Backbone`): clips [B, 3, T, H, W] to maps [B, C, T', H', W']."""
+"""Networks on clips: ConvNets behind one interface (`Backbone`), and transformers (`ClipTransformer`)."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from kinema.backbones.base import Backbone
 from kinema.backbones.c3d import C3D
@@ -19,6 +20,8 @@ from kinema.backbones.s3d import S3D, S3DG, S3DGPace, S3DGRSPNet
 from kinema.backbones.shufflenet import ShuffleNet
 from kinema.backbones.squeezenet import SqueezeNet, SqueezeNetClassifier
 from kinema.backbones.video_resnet import MC318, R3D18, R2Plus1D18
+from kinema.backbones.vit import ClipTransformer, VisionTransformer
+from kinema.backbones.vjepa2 import VJEPA2
 from kinema.errors import RecipeError, suggest
 
 __all__ = [
@@ -30,8 +33,11 @@ __all__ = [
     "R3D50",
     "S3D",
     "S3DG",
+    "TRANSFORMERS",
+    "VJEPA2",
     "Backbone",
     "C3DLight",
+    "ClipTransformer",
     "MobileNetV2",
     "R2Plus1D",
     "R2Plus1D18",
@@ -43,12 +49,16 @@ __all__ = [
     "ShuffleNet",
     "SqueezeNet",
     "SqueezeNetClassifier",
+    "VisionTransformer",
     "build_backbone",
+    "build_network",
     "count_macs",
     "count_parameters",
     "formula_clip",
     "formula_fill",
 ]
+
+N = TypeVar("N")
 
 BACKBONES: dict[str, type[Backbone]] = {
     "c3d": C3D,
@@ -73,16 +83,31 @@ BACKBONES: dict[str, type[Backbone]] = {
 """Backbone classes by the name that recipes use. Every one takes `width`, of which 64 is the published size."""
 
 
+TRANSFORMERS: dict[str, type[ClipTransformer]] = {"vit": VisionTransformer, "vjepa2": VJEPA2}
+"""Transformers on clips by name, for published weights; methods that train them have options of their own."""
+
+
 def build_backbone(name: str, **options: Any) -> Backbone:
     """The backbone `name` of `BACKBONES`, freshly initialised, for example `build_backbone("r3d", width=16)`.
 
     Raises:
         RecipeError: when the name or an option is unknown, or an option's value is out of range.
     """
-    if name not in BACKBONES:
-        raise RecipeError(f"there is no backbone '{name}'.{suggest(name, BACKBONES)}")
-    known = inspect.signature(BACKBONES[name]).parameters
+    return _build(BACKBONES, name, options)
+
+
+def build_network(name: str, **options: Any) -> Backbone | ClipTransformer:
+    """As `build_backbone`, of `BACKBONES` and `TRANSFORMERS`; lists among the options count as tuples."""
+    tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+    known: dict[str, Callable[..., Backbone | ClipTransformer]] = {**BACKBONES, **TRANSFORMERS}
+    return _build(known, name, tuples)
+
+
+def _build(known: Mapping[str, Callable[..., N]], name: str, options: Mapping[str, Any]) -> N:
+    if name not in known:
+        raise RecipeError(f"there is no backbone '{name}'.{suggest(name, known)}")
+    accepted = inspect.signature(known[name]).parameters
     for option in options:
-        if option not in known:
-            raise RecipeError(f"backbone '{name}' has no option '{option}'.{suggest(option, known)}")
-    return BACKBONES[name](**options)
+        if option not in accepted:
+            raise RecipeError(f"backbone '{name}' has no option '{option}'.{suggest(option, accepted)}")
+    return known[name](**options)

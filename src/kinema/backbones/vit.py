@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from kinema.modules.transformer.attention import Bias, Rotation
 from kinema.modules.transformer.blocks import Block, drop_path_rates, initialise_xavier
 from kinema.modules.transformer.patches import Grid, PatchEmbedding, grid_of, patchify, take
 from kinema.modules.transformer.positions import Kind, Positions
+
+Pool = Literal["mean", "class", "late"]
+"""What is taken for a clip's vector; see `kinema.methods.encoders.ViTEncoder`."""
 
 
 class ViTSize(NamedTuple):

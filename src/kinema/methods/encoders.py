@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 from torch import Tensor
 
 from kinema.backbones.base import Backbone
-from kinema.backbones.vit import ClipTransformer
+from kinema.backbones.vit import ClipTransformer, Pool
 from kinema.errors import RecipeError
 from kinema.modules.encoder import Encoder, EncoderInput, Features
 from kinema.modules.transformer.patches import token_grid
@@ -29,9 +28,6 @@ class ConvEncoder(Encoder):
         """Clips [B, 3, T, H, W], normalised, to pooled [B, D], the last map, and the stages named in `taps`."""
         stages = self.backbone.forward_stages(x)
         return Features(stages[-1].mean((2, 3, 4)), stages[-1], None, self.backbone.tap(stages, taps))
-
-
-Pool = Literal["mean", "class", "late"]
 
 
 class ViTEncoder(Encoder):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from kinema.backbones import build_backbone
-from kinema.backbones.base import Backbone
+from kinema.backbones import build_network
 from kinema.backbones.converters.files import find_tensors, read_weights
-from kinema.backbones.converters.layout import Layout, Weights
+from kinema.backbones.converters.layout import Layout, Weights, some
 from kinema.backbones.converters.layouts import LAYOUTS
 from kinema.backbones.converters.tensorflow import from_tensorflow, is_tensorflow
+from kinema.backbones.converters.tokens import TokenLayout
+from kinema.backbones.vit import Pool
 from kinema.errors import RecipeError, suggest
 
 
@@ -23,11 +25,13 @@ class Converted(NamedTuple):
 
     Attributes:
         backbone: name of `BACKBONES`.
-        options: with which `build_backbone` makes the network that the weights fit. What leaves no trace in the weights
+        options: with which `build_network` makes the network that the weights fit. What leaves no trace in the weights
             (a stem's stride, a left-out pool) has its default.
         weights: the state dict.
         layout: name of the layout that was recognised.
         dropped: keys that were left out: heads, momentum copies, queues.
+        decoder: of a masked autoencoder, the weights of its `TokenDecoder`; no part of the network.
+        pool: of a transformer, what its vector is, as `ViTEncoder` takes it.
     """
 
     backbone: str
@@ -35,9 +39,13 @@ class Converted(NamedTuple):
     weights: dict[str, Tensor]
     layout: str
     dropped: tuple[str, ...]
+    decoder: Mapping[str, Tensor] = MappingProxyType({})
+    pool: Pool = "mean"
 
 
-def convert(state: Mapping[str, Any], layout: str = "auto") -> Converted:
+def convert(
+    state: Mapping[str, Any], layout: str = "auto", *, known: Mapping[str, Any] = MappingProxyType({})
+) -> Converted:
     """Recognise the layout of a state dict and bring it into kinema's form.
 
     Prefixes ("module.", "base_network.", "encoder_q.encoder." …) are found and stripped.
@@ -45,6 +53,7 @@ def convert(state: Mapping[str, Any], layout: str = "auto") -> Converted:
     Args:
         state: names and tensors (or numpy arrays), or a checkpoint that holds them under "state_dict", "model" ….
         layout: a name of `LAYOUTS`, or "auto".
+        known: options of a transformer that leave no trace in its weights: "heads", and with fixed positions "size".
 
     Raises:
         RecipeError: the layout is unknown, or tensors are missing, left over or of the wrong shape; they are listed.
@@ -53,17 +62,23 @@ def convert(state: Mapping[str, Any], layout: str = "auto") -> Converted:
     if is_tensorflow(tensors):
         tensors = from_tensorflow(tensors)
     chosen, prefix = _recognise(tensors, layout)
-    weights, dropped = _rename(tensors, chosen, prefix)
+    weights, dropped = chosen.translate(tensors, prefix)
+    decoder: dict[str, Tensor] = {}
+    pool: Pool = "mean"
+    if isinstance(chosen, TokenLayout):
+        weights, decoder, pool = chosen.parted(weights)
     try:
         backbone, options = chosen.identify(weights)
     except KeyError as error:
         raise RecipeError(f"layout '{chosen.name}' needs {error.args[0]}, which the weights lack") from error
+    options |= {name: value for name, value in known.items() if isinstance(chosen, TokenLayout)}
     with torch.device("meta"):
-        network = build_backbone(backbone, **options)
-    return Converted(backbone, options, _fit(network, weights, chosen.name), chosen.name, tuple(dropped))
+        network = build_network(backbone, **options)
+    fitted = _fit(network, weights, chosen.name)
+    return Converted(backbone, options, fitted, chosen.name, tuple(dropped), decoder, pool)
 
 
-def load_weights(backbone: Backbone, source: str | Path | Mapping[str, Any], layout: str = "auto") -> Converted:
+def load_weights(backbone: nn.Module, source: str | Path | Mapping[str, Any], layout: str = "auto") -> Converted:
     """Load published weights into `backbone`, exactly, and return what was converted.
 
     Args:
@@ -76,10 +91,10 @@ def load_weights(backbone: Backbone, source: str | Path | Mapping[str, Any], lay
     """
     state = source if isinstance(source, Mapping) else read_weights(source)
     converted = convert(state, layout)
-    wanted = f"build_backbone('{converted.backbone}', {_keywords(converted.options)})"
+    wanted = f"build_network('{converted.backbone}', {_keywords(converted.options)})"
     weights = _fit(backbone, converted.weights, f"{converted.layout}, made for {wanted}")
     with torch.device("meta"):
-        twin = build_backbone(converted.backbone, **converted.options)
+        twin = build_network(converted.backbone, **converted.options)
     for ours, theirs in zip(_norms(backbone), _norms(twin), strict=True):
         if ours.eps != theirs.eps:
             raise RecipeError(f"the weights need batch normalisation with eps={theirs.eps:g}: {wanted}")
@@ -96,26 +111,7 @@ def _recognise(tensors: Weights, layout: str) -> tuple[Layout, str]:
             return candidate, prefix
     wanted = "any known layout" if layout == "auto" else f"layout '{layout}'"
     known = "; ".join(f"{entry.name}: {entry.source}" for entry in LAYOUTS.values())
-    raise RecipeError(f"the keys ({_some(list(tensors))}) are not of {wanted}. Known: {known}")
-
-
-def _rename(tensors: Weights, layout: Layout, prefix: str) -> tuple[dict[str, Tensor], list[str]]:
-    weights: dict[str, Tensor] = {}
-    dropped: list[str] = []
-    unknown: list[str] = []
-    for key, value in tensors.items():
-        renamed = layout.rename(key.removeprefix(prefix)) if key.startswith(prefix) else None
-        if renamed is None:
-            dropped.append(key)
-        elif not renamed.startswith("stages."):
-            unknown.append(key)
-        else:
-            # Gates are linear layers here, and convolutions of one element in some layouts.
-            flat = value.flatten(1) if ".gate." in renamed and value.ndim == 5 else value
-            weights[renamed] = flat
-    if unknown:
-        raise RecipeError(f"layout '{layout.name}' has no place for {len(unknown)} tensors: {_some(unknown)}")
-    return weights, dropped
+    raise RecipeError(f"the keys ({some(list(tensors))}) are not of {wanted}. Known: {known}")
 
 
 def _fit(network: nn.Module, weights: Weights, source: str) -> dict[str, Tensor]:
@@ -132,7 +128,7 @@ def _fit(network: nn.Module, weights: Weights, source: str) -> dict[str, Tensor]
         if key in full and full[key].shape != expected[key].shape
     ]
     problems = {"missing": missing, "left over": unexpected, "of the wrong shape": misshapen}
-    told = "; ".join(f"{len(keys)} {kind}: {_some(keys)}" for kind, keys in problems.items() if keys)
+    told = "; ".join(f"{len(keys)} {kind}: {some(keys)}" for kind, keys in problems.items() if keys)
     if told:
         raise RecipeError(f"the weights ({source}) do not fit {type(network).__name__}: {told}")
     return full
@@ -148,7 +144,3 @@ def _norms(network: nn.Module) -> list[nn.BatchNorm3d]:
 
 def _keywords(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items())
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:5]) + (" …" if len(keys) > 5 else "")

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kinema.errors import RecipeError
 
-_INNER = ("state_dict", "model_state_dict", "model", "model_state", "net", "weights")
-"""Names under which training scripts keep the network beside their optimiser."""
+_INNER = ("state_dict", "model_state_dict", "model", "model_state", "net", "weights", "module", "target_encoder")
+"""Names under which training scripts keep the network beside their optimiser; of V-JEPA 2's two, the one it uses."""
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+
+from kinema.errors import RecipeError
 
 Weights = Mapping[str, Tensor]
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
@@ -55,6 +57,42 @@ class Layout:
         for pattern, replacement in self.rules:
             path = re.sub(pattern, replacement, path)
         return f"{path}.{leaf}" if path else leaf
+
+    def translate(self, tensors: Weights, prefix: str) -> tuple[dict[str, Tensor], list[str]]:
+        """All tensors in kinema's form, and the keys that are left out.
+
+        Raises:
+            RecipeError: tensors find no place.
+        """
+        weights: dict[str, Tensor] = {}
+        dropped: list[str] = []
+        unknown: list[str] = []
+        for key, value in tensors.items():
+            renamed = self.rename(key.removeprefix(prefix)) if key.startswith(prefix) else None
+            if renamed is None:
+                dropped.append(key)
+            elif not renamed.startswith("stages."):
+                unknown.append(key)
+            else:
+                # Gates are linear layers here, and convolutions of one element in some layouts.
+                flat = value.flatten(1) if ".gate." in renamed and value.ndim == 5 else value
+                weights[renamed] = flat
+        if unknown:
+            raise no_place(self.name, unknown)
+        return weights, dropped
+
+
+def no_place(layout: str, keys: Sequence[str]) -> RecipeError:
+    """The error for tensors that a layout does not know."""
+    return RecipeError(
+        f"layout '{layout}' has no place for {len(keys)} tensors: {some(keys)}. Name another with --layout, or remove "
+        "them from the file if they are no part of the network"
+    )
+
+
+def some(keys: Sequence[str]) -> str:
+    """The first few keys, in words."""
+    return ", ".join(keys[:5]) + (" …" if len(keys) > 5 else "")
 
 
 def blocks(weights: Weights, stage: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kinema.backbones.converters import inception, light, plain, resnets
+from kinema.backbones.converters import inception, light, plain, resnets, tokens
 from kinema.backbones.converters.layout import Layout
 
 LAYOUTS: dict[str, Layout] = {
@@ -23,6 +23,7 @@ LAYOUTS: dict[str, Layout] = {
         light.SHUFFLENET,
         light.MOBILENET,
         light.SQUEEZENET,
+        *tokens.TOKEN_LAYOUTS,
     )
 }
 """Layouts by name, in the order in which they are tried."""
