@@ -30,6 +30,7 @@ from kinema.app.rendering import CALM
 from kinema.data.opening import open_manifest
 from kinema.data.packed import Settings
 from kinema.data.synthetic import render_world
+from kinema.data.synthetic.world import AnyWorld
 from kinema.evaluation import EvaluationSettings, Extraction, as_markdown, evaluate
 from kinema.modules.encoder import Encoder
 from kinema.training.checkpoint import Run, checkpoints, load_run
@@ -67,16 +68,16 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=[*VARIANTS], choices=[*VARIANTS])
     parser.add_argument("--protocols", nargs="+", default=[*PROTOCOLS])
     options = parser.parse_intermixed_args()
-    clips = render(options) if options.world == "synthetic" else read_clips(options.data)
+    clips = render(options, CALM) if options.world == "synthetic" else read_clips(options.data)
     material = stored(clips if options.world == "ut" else train_part(clips), options.out)
     runs = {name: [train(name, seed, material, options) for seed in options.seeds] for name in options.variants}
     if options.only is None:
         judge(runs, clips, material, options)
 
 
-def render(options: argparse.Namespace) -> Manifest:
+def render(options: argparse.Namespace, world: AnyWorld) -> Manifest:
     """The rendered world with the first `train` clips for training and the rest for testing."""
-    labels = render_world(options.out / "videos", clips=options.clips, seed=0, world=CALM)
+    labels = render_world(options.out / "videos", clips=options.clips, seed=0, world=world)
     manifest = scan(labels).manifest
     order = np.argsort(manifest.column("path"))
     splits = {int(row): "train" if place < options.train else "test" for place, row in enumerate(order)}
@@ -85,11 +86,17 @@ def render(options: argparse.Namespace) -> Manifest:
 
 def stored(clips: Manifest, out: Path) -> Manifest:
     """The clips with frames and flow as recipe `tiny` reads them, computed once for all runs."""
+    packed(clips, out)
+    flow_to_screen(out / "frames", out / "flow", preset="dis-medium", size=SIZE, stride=2, format="raw", bits=16)
+    return open_manifest(out / "flow")
+
+
+def packed(clips: Manifest, out: Path) -> Manifest:
+    """The clips with frames as recipes `tiny` read them."""
     out.mkdir(parents=True, exist_ok=True)
     clips.write(out / "clips.parquet")
     store_to_screen(out / "clips.parquet", out / "frames", Settings("frames", "raw", SIZE), workers=1)
-    flow_to_screen(out / "frames", out / "flow", preset="dis-medium", size=SIZE, stride=2, format="raw", bits=16)
-    return open_manifest(out / "flow")
+    return open_manifest(out / "frames")
 
 
 def train(name: str, seed: int, material: Manifest, options: argparse.Namespace) -> Run:

@@ -156,6 +156,9 @@ def test_the_asymmetric_views_are_those_of_the_code():
     same, other = photometrics("symmetric", 64)
     assert same == other and (same.blur.p, same.blur.taps, same.solarise) == (0.5, 7, 0.0)
     assert photometrics("plain", 64)[0].colour is None
+    weak = photometrics("asymmetric", 64, jitter=0.5)[1]
+    assert (weak.colour.contrast, weak.colour.hue, weak.colour.p) == (0.4, 0.1, 0.8) and weak.solarise == 0.2
+    assert tiny(jitter=0.25).views.views[0].photometric.colour.brightness == 0.2
     crop = tiny().views.views[0].crop
     assert (crop.scale, crop.ratio, crop.rule, crop.tries) == ((0.3, 1.0), (0.5, 2.0), "tensorflow", 100)
 
@@ -336,6 +339,9 @@ def test_what_cannot_be_is_refused():
     for options in ({"temperature": 0.0}, {"interval_power": -1.0}):
         with pytest.raises(RecipeError, match="must be above 0"):
             tiny(**options)
+    for jitter in (-0.1, 1.1):
+        with pytest.raises(RecipeError, match="jitter="):
+            tiny(jitter=jitter)
     with pytest.raises(RecipeError, match="'r3d' has no option 'padding'"):
         tiny(padding="same")
     assert tiny(backbone="r3d_50", padding="same")

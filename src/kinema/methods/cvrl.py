@@ -68,6 +68,8 @@ class CVRL(Method):
         views: "asymmetric" blurs the first view always and the second rarely, and solarises the second (released
             code); "symmetric" blurs both with probability 0.5 (the paper's text, unverified); "plain" only crops and
             mirrors.
+        jitter: factor of the largest changes of brightness, contrast, saturation and hue; published 1. Less where few
+            and similar videos must be told apart in short runs.
         scale: range of the crop's area, as a share of the frame.
         ratio: range of the crop's width / height.
         flip: probability of a horizontal mirror.
@@ -97,6 +99,7 @@ class CVRL(Method):
         resize: tuple[int, int] = (128, 171),
         size: int = 112,
         views: ViewKind = "asymmetric",
+        jitter: float = 1.0,
         scale: tuple[float, float] = (0.3, 1.0),
         ratio: tuple[float, float] = (0.5, 2.0),
         flip: float = 0.5,
@@ -113,7 +116,7 @@ class CVRL(Method):
         self.temperature, self.kernel_decay = temperature, kernel_decay
         self.interval, self.power, self.window = interval, interval_power, window
         crop = ResizedCrop(scale, ratio, rule="tensorflow", tries=100)
-        looks = photometrics(views, size, exact=exact_colours)
+        looks = photometrics(views, size, jitter=jitter, exact=exact_colours)
         self.views = MultiView(tuple(ClipAugment((size, size), crop, flip, photometric=look) for look in looks))
 
     def index(self, manifest: Manifest) -> Index:
@@ -178,19 +181,25 @@ class CVRL(Method):
         return Products({"video": self.network.encoder})
 
 
-def photometrics(views: ViewKind, size: int, *, exact: bool = False) -> tuple[Photometric, Photometric]:
+def photometrics(
+    views: ViewKind, size: int, *, jitter: float = 1.0, exact: bool = False
+) -> tuple[Photometric, Photometric]:
     """What is done to the colours of the first and the second view of `size` pixels.
 
-    Blur reaches floor(floor(size / 10) / 2) pixels, 11 of 224, and takes what lies beyond the border for black.
+    `jitter`, in [0, 1], scales the published ranges of colours. Blur reaches floor(floor(size / 10) / 2) pixels, 11 of
+    224, and takes what lies beyond the border for black.
     """
+    if not 0 <= jitter <= 1:
+        raise RecipeError(f"jitter={jitter}: a factor of the published ranges, in [0, 1]")
     if views == "plain":
         return Photometric(), Photometric()
-    jitter = ColourJitter(0.8, 0.8, 0.8, 0.2, p=0.8, pivot="channel", exact=exact, hsv_saturation=exact)
+    most = 0.8 * jitter
+    colour = ColourJitter(most, most, most, most / 4, p=0.8, pivot="channel", exact=exact, hsv_saturation=exact)
     taps = 2 * (size // 10 // 2) + 1
 
     def look(blurred: float, solarised: float) -> Photometric:
         blur = Blur(blurred, (0.1, 2.0), taps=taps, padding="zero")
-        return Photometric(jitter, grey=0.2, blur=blur, solarise=solarised)
+        return Photometric(colour, grey=0.2, blur=blur, solarise=solarised)
 
     return (look(1.0, 0.0), look(0.1, 0.2)) if views == "asymmetric" else (look(0.5, 0.0), look(0.5, 0.0))
 
