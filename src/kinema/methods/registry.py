@@ -52,6 +52,14 @@ METHODS: dict[str, Entry] = {
         "generative",
         "spatio-temporal",
     ),
+    "cropmae": Entry(
+        "kinema.methods.cropmae",
+        "CropMAE",
+        "Complete a nearly hidden crop with the help of another crop of the same picture",
+        "Eymael, Vandeghen et al., ECCV 2024 (arXiv 2403.17823)",
+        "generative",
+        "spatial",
+    ),
     "cvrl": Entry(
         "kinema.methods.cvrl",
         "CVRL",
@@ -59,6 +67,14 @@ METHODS: dict[str, Entry] = {
         "Qian, Meng et al., CVPR 2021 (arXiv 2008.03800)",
         "contrastive",
         "spatial",
+    ),
+    "lv-mae": Entry(
+        "kinema.methods.lv_mae",
+        "LVMAE",
+        "Fill in hidden segments of long videos, one embedding each",
+        "Naiman, Ben-Baruch et al., ICCV 2025 (arXiv 2504.03501)",
+        "generative",
+        "temporal",
     ),
     "mas": Entry(
         "kinema.methods.mas",
@@ -90,6 +106,14 @@ METHODS: dict[str, Entry] = {
         "Tell clips at the same speed from clips at another, and videos from each other",
         "Chen, Huang et al., AAAI 2021 (arXiv 2011.07949)",
         "contrastive",
+        "spatio-temporal",
+    ),
+    "siammae": Entry(
+        "kinema.methods.cropmae",
+        "SiamMAE",
+        "Complete a nearly hidden frame with the help of an earlier frame of the same video",
+        "Gupta, Wu et al., NeurIPS 2023 (arXiv 2305.14344)",
+        "generative",
         "spatio-temporal",
     ),
     "sts": Entry(

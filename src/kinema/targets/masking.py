@@ -106,9 +106,12 @@ def centre_masking(batch: int, tokens: int, ratio: float, *, device: torch.devic
 
 
 def neighbour_similarity(tokens: Tensor) -> Tensor:
-    """Cosine of every token of a sequence with the one before it, 0 for the first: [B, N, D] to [B, N] (LV-MAE)."""
+    """Cosine of every token of a sequence with the one before it, 0 for the first: [B, N, D] to [B, N] (LV-MAE).
+
+    Rounded to a millionth, so that the similarity of equal tokens is equal, whatever the tokens are.
+    """
     similarity = cosine_similarity(tokens[:, 1:].float(), tokens[:, :-1].float(), dim=-1)
-    return pad(similarity, (1, 0))
+    return pad(similarity.round(decimals=6), (1, 0))
 
 
 def padded_masking(
