@@ -80,7 +80,83 @@ def test_what_cannot_be_imported_is_explained(published, tiny_videos, tmp_path, 
     assert "Did you mean 'hara'" in capsys.readouterr().err
     assert main(["import", str(file), "-o", str(out), "frame=4"]) == 1
     assert "Did you mean 'frames'" in capsys.readouterr().err
+    assert main(["import", str(file), "-o", str(out), "heads=4"]) == 1
+    assert "holds a r3d_18" in capsys.readouterr().err
     assert not out.exists()
     assert main(["import", str(file), "-o", str(out), *SMALL]) == 0
     with pytest.raises(RecipeError, match="cannot be trained"):
         pretrain(load_run(out).recipe, tiny_videos, tmp_path / "trained")
+
+
+def pretrained(folder, kind, **options):
+    """A model folder of `transformers` with random weights, and the model."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
+    config = getattr(transformers, f"{kind}Config")(
+        **sizes, image_size=32, patch_size=16, layer_norm_eps=1e-6, **options
+    )
+    torch.manual_seed(0)
+    model = getattr(transformers, f"{kind}Model")(config).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def test_a_folder_of_transformers_becomes_a_run(tiny_videos, tmp_path, capsys):
+    model = pretrained(tmp_path / "model", "VideoMAE", num_frames=4, use_mean_pooling=False)
+    (tmp_path / "model" / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5]}')
+    assert main(["import", str(tmp_path / "model"), "-o", str(tmp_path / "run")]) == 0
+    shown = capsys.readouterr().out
+    assert "layout      videomae-hf" in shown and "tensors, none missing" in shown
+    encoder = load_run(tmp_path / "run").encoder()
+    assert (encoder.input.frames, encoder.input.stride, encoder.input.size) == (4, 4, (32, 32))
+    assert (encoder.input.mean, encoder.input.std) == ((0.5,) * 3, (0.229, 0.224, 0.225))
+    clip = torch.randn(2, 3, 4, 32, 32)
+    expected = model(clip.transpose(1, 2)).last_hidden_state.mean(1)
+    torch.testing.assert_close(encoder(clip).pooled, expected, rtol=1e-4, atol=1e-5)
+    results = evaluate_run(tmp_path / "run", tiny_videos, EvaluationSettings(protocols=("knn",)))
+    assert {"trained", "untrained"} <= {row.arm for row in results.rows}
+
+
+def test_positions_of_imported_weights_follow_the_clips(tmp_path, capsys):
+    model = pretrained(tmp_path / "model", "VideoMAE", num_frames=4, use_mean_pooling=False)
+    file = tmp_path / "model" / "model.safetensors"
+    (tmp_path / "model" / "config.json").unlink()
+    told = ["heads=2", "trained=[4,32,32]", "frames=8", "size=48"]
+    assert main(["import", str(file), "-o", str(tmp_path / "run"), *told]) == 0
+    encoder = load_run(tmp_path / "run").encoder()
+    assert encoder(torch.randn(1, 3, 8, 48, 48)).map.shape == (1, 24, 4, 3, 3)
+    clip = torch.randn(1, 3, 4, 32, 32)
+    expected = model(clip.transpose(1, 2)).last_hidden_state.mean(1)
+    torch.testing.assert_close(encoder(clip).pooled, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_image_network_is_one_of_images_or_of_frames_one_by_one(tiny_videos, tmp_path):
+    model = pretrained(tmp_path / "model", "ViTMAE", mask_ratio=0.0)
+    assert main(["import", str(tmp_path / "model"), "-o", str(tmp_path / "still")]) == 0
+    assert main(["import", str(tmp_path / "model"), "-o", str(tmp_path / "clips"), "frames=3"]) == 0
+    still, clips = (load_run(tmp_path / name).encoder() for name in ("still", "clips"))
+    assert (still.input.modality, clips.input.modality, clips.input.frames) == ("image", "video", 3)
+    clip = torch.randn(2, 3, 3, 32, 32)
+    found = clips(clip, taps=("b1",))
+    each = [still(frame) for frame in clip.unbind(2)]
+    torch.testing.assert_close(found.pooled, torch.stack([one.pooled for one in each]).mean(0))
+    torch.testing.assert_close(found.map, torch.cat([one.map for one in each], 2))
+    assert found.extra["b1"].shape == (2, 24, 3, 2, 2)
+    places = torch.arange(4.0).expand(2, -1)
+    expected = model(clip[:, :, 0], noise=places).last_hidden_state[:, 1:].mean(1)
+    torch.testing.assert_close(each[0].pooled, expected, rtol=1e-4, atol=1e-5)
+    results = evaluate_run(tmp_path / "still", tiny_videos, EvaluationSettings(protocols=("knn",)))
+    assert {"trained", "untrained"} <= {row.arm for row in results.rows}
+
+
+def test_folders_and_settings_that_tell_too_little_are_explained(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["import", str(tmp_path / "empty"), "-o", str(tmp_path / "run")]) == 1
+    assert "holds no model.safetensors" in capsys.readouterr().err
+    pretrained(tmp_path / "model", "VideoMAE", num_frames=4, use_mean_pooling=False)
+    assert main(["import", str(tmp_path / "model"), "-o", str(tmp_path / "run"), "heads=5"]) == 1
+    assert "heads=5: must divide the width, 24" in capsys.readouterr().err
+    (tmp_path / "model" / "config.json").write_text("{")
+    assert main(["import", str(tmp_path / "model"), "-o", str(tmp_path / "run")]) == 1
+    assert "config.json is no JSON" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -79,9 +79,11 @@ def add_import(commands: Commands) -> None:
         "import",
         help="make a run folder of published weights, to be evaluated",
         usage="kinema import WEIGHTS -o RUN [--layout NAME] [key=value …]",
-        epilog="key=value changes what the network is fed: frames=32 size=224 mean=[0,0,0] … (docs/backbones.md)",
+        epilog="key=value changes what the network is fed: frames=32 size=224 mean=[0,0,0] heads=6 … (docs/backbones.md)",
     )
-    parser.add_argument("weights", type=Path, help=".pth, .pt, .tar, .safetensors or .npz file")
+    parser.add_argument(
+        "weights", type=Path, help=".pth, .pt, .tar, .safetensors or .npz file, or a folder of transformers"
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, help="run folder to make")
     parser.add_argument("--layout", default="auto", help="whose keys the file has (default: recognised)")
     parser.set_defaults(run=_import, overrides=[])

@@ -88,3 +88,31 @@ class StillEncoder(Encoder):
         clips = x.unsqueeze(2).expand(-1, -1, self.video.input.frames, -1, -1)
         features: Features = self.video(clips, valid, taps)
         return features
+
+
+class FrameEncoder(Encoder):
+    """An encoder of images for clips: the features of every frame on its own, averaged; the map has a slice per frame.
+
+    Args:
+        image: the encoder, whose weights are shared.
+        input: of the clips.
+    """
+
+    def __init__(self, image: Encoder, input: EncoderInput) -> None:
+        super().__init__()
+        self.image, self.input = image, input
+        self.feature_dim, self.taps = image.feature_dim, image.taps
+        self.heads = getattr(image, "heads", None)
+
+    def forward(self, x: Tensor, valid: Tensor | None = None, taps: Sequence[str] = ()) -> Features:
+        """Normalised clips [B, 3, T, H, W] to pooled [B, D], the map [B, D, T, h, w] and the wanted `taps`."""
+        features: Features = self.image(x.transpose(1, 2).flatten(0, 1), taps=taps)
+        extra = {name: _over_time(part, len(x)) for name, part in features.extra.items()}
+        joined = None if features.map is None else _over_time(features.map, len(x))
+        return Features(features.pooled.unflatten(0, (len(x), -1)).mean(1), joined, None, extra)  # type: ignore[no-untyped-call]
+
+
+def _over_time(map: Tensor, batch: int) -> Tensor:
+    """Maps [B T, D, 1, h, w] of frames as [B, D, T, h, w]; tokens [B T, N, D] as [B, T N, D]."""
+    parts: Tensor = map.unflatten(0, (batch, -1))  # type: ignore[no-untyped-call]
+    return parts.flatten(1, 2) if map.ndim == 3 else parts.transpose(1, 2).flatten(2, 3)

@@ -1,7 +1,7 @@
-"""Published weights of the ConvNets in kinema's form: recognise a file's layout, rename, check, load.
+"""Published weights in kinema's form: recognise a file's layout, rename, check, load.
 
     converted = convert(read_weights("r3d_18.pth"))
-    network = build_backbone(converted.backbone, **converted.options)
+    network = build_network(converted.backbone, **converted.options)
     load_weights(network, "r3d_18.pth")
 
 Every tensor must find its place, or an error lists those that do not; heads and second copies of the network (momentum
@@ -9,9 +9,19 @@ encoders) are left out and named. Files are read without executing anything that
 """
 
 from kinema.backbones.converters.convert import Converted, convert, load_weights
-from kinema.backbones.converters.files import read_weights
+from kinema.backbones.converters.files import read_config, read_normalisation, read_weights
 from kinema.backbones.converters.layout import Layout
 from kinema.backbones.converters.layouts import LAYOUTS
 from kinema.backbones.converters.tensorflow import c3d_light_head
 
-__all__ = ["LAYOUTS", "Converted", "Layout", "c3d_light_head", "convert", "load_weights", "read_weights"]
+__all__ = [
+    "LAYOUTS",
+    "Converted",
+    "Layout",
+    "c3d_light_head",
+    "convert",
+    "load_weights",
+    "read_config",
+    "read_normalisation",
+    "read_weights",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ _INNER = ("state_dict", "model_state_dict", "model", "model_state", "net", "weig
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors, .npz, or PyTorch file, on the CPU.
+    """The tensors of a .safetensors, .npz, or PyTorch file, or of a model folder of transformers, on the CPU.
 
     A checkpoint's network is found beside its optimiser ("state_dict", "model" …).
 
@@ -24,6 +25,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         RecipeError: the file is missing, damaged, holds no tensors, or would have to execute code to be read.
     """
     path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
     if not path.is_file():
         raise RecipeError(f"{path}: there is no such file of weights")
     try:
@@ -35,6 +38,46 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             "safetensors, where you trust the file."
         ) from error
     return find_tensors(content, str(path))
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """What the configuration of transformers beside the weights tells of a network: "heads", "size".
+
+    Args:
+        path: a folder, or a file of weights; without a config.json there nothing is told.
+
+    Raises:
+        RecipeError: the configuration is damaged.
+    """
+    config = _json(path, "config.json")
+    config = config.get("vision_config", config)
+    side = config.get("image_size", config.get("crop_size"))
+    found: dict[str, Any] = {}
+    if "num_attention_heads" in config:
+        found["heads"] = int(config["num_attention_heads"])
+    if side is not None:
+        height, width = (side, side) if isinstance(side, int) else side
+        found["size"] = (int(config.get("num_frames", config.get("frames_per_clip", 1))), int(height), int(width))
+    return found
+
+
+def read_normalisation(path: str | Path) -> dict[str, Any]:
+    """Mean and deviation ("mean", "std") of the processor that lies beside the weights of transformers, where there is one."""
+    names = ("preprocessor_config.json", "video_preprocessor_config.json")
+    found = next((content for name in names if (content := _json(path, name))), {})
+    told = {"mean": found.get("image_mean"), "std": found.get("image_std")}
+    return {name: tuple(values) for name, values in told.items() if values}
+
+
+def _json(path: str | Path, name: str) -> dict[str, Any]:
+    file = (Path(path) if Path(path).is_dir() else Path(path).parent) / name
+    if not file.is_file():
+        return {}
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecipeError(f"{file} is no JSON: {error}. Mend it or take it away") from error
+    return content
 
 
 def find_tensors(content: Mapping[str, Any], source: str) -> dict[str, Tensor]:
@@ -50,6 +93,16 @@ def find_tensors(content: Mapping[str, Any], source: str) -> dict[str, Tensor]:
     if not tensors:
         raise RecipeError(f"{source} holds no tensors: its keys are {', '.join(map(str, list(content)[:6]))}")
     return tensors
+
+
+def _read_folder(folder: Path) -> dict[str, Tensor]:
+    """All safetensors of a folder: one file, or the several that large models are cut into."""
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise RecipeError(
+            f"{folder} holds no model.safetensors. Name a file of weights, or save the model with save_pretrained"
+        )
+    return {key: value for file in files for key, value in read_weights(file).items()}
 
 
 def _read(path: Path) -> Mapping[str, Any]:
