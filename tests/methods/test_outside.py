@@ -57,7 +57,7 @@ def run_kinema(folder, *arguments):
     """Run the command line as a person would, with the method's folder on the Python path."""
     path = os.pathsep.join([str(Path(kinema.__file__).parents[1]), str(folder)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "kinema.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "kinema", *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 

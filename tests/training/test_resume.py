@@ -38,7 +38,7 @@ def command_line(recipe_file, data, out, *overrides):
     environment = {**os.environ, "PYTHONPATH": str(Path(kinema.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     arguments = ["pretrain", "sts", "--data", data, "--recipe", recipe_file, "-o", out, "--resume", *overrides]
     return subprocess.Popen(
-        [sys.executable, "-m", "kinema.cli", *map(str, arguments)],
+        [sys.executable, "-m", "kinema", *map(str, arguments)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

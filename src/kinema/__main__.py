@@ -1,4 +1,4 @@
-"""`python -m kinema.cli`, for torchrun."""
+"""`python -m kinema`, the command line, for torchrun."""
 
 import sys
 
