@@ -98,6 +98,9 @@ def adapted(encoder: Encoder, preset: FineTune) -> Encoder:
     """The same encoder, its transformers pooled and thinned out in training as the preset says."""
     for part in encoder.modules():
         if isinstance(part, ViTEncoder) and preset.pool and (preset.pool != "class" or part.trunk.class_token):
+            if preset.pool == "late" and part.pool != "late":
+                # It normed tokens, and what it learned of them does not hold for their mean.
+                part.trunk.norm.reset_parameters()
             part.pool = preset.pool
     blocks = [part for part in encoder.modules() if isinstance(part, Block)]
     for block, rate in zip(blocks, drop_path_rates(preset.drop_path, len(blocks)), strict=True):
@@ -122,13 +125,8 @@ def _head(encoder: Encoder, classes: int, preset: FineTune) -> nn.Module:
     linear = nn.Linear(dim, classes)
     before: dict[str, nn.Module] = {
         "linear": nn.Identity(),
-        "layer+linear": nn.LayerNorm(dim),
         "l2+batch": _L2Batch(dim),
     }
-    if preset.head == "layer+linear":
-        # VideoMAE's initial scale: the first steps move the network by what it holds already, not by a random head.
-        with torch.no_grad():
-            linear.weight.mul_(0.001)
     if preset.head_std is not None:
         nn.init.trunc_normal_(linear.weight, std=preset.head_std)
         nn.init.zeros_(linear.bias)

@@ -48,11 +48,16 @@ class LabelledClips:
         inside = index.frames(i, rate=self.network.rate)
         read = Frames(int(index.rows[i]), inside[self._positions(rng, len(inside))], self.network.resize)
         info = index.video(i)
-        draws = self._draw(rng, (info.height, info.width))
+        copies = [self._draw(rng, (info.height, info.width)) for _ in range(self._copies)]
+        draws = (
+            copies[0] if self._copies == 1 else {name: np.stack([one[name] for one in copies]) for name in copies[0]}
+        )
         return Sample({"clip": read}, draws | {"label": np.array(self.labels[int(index.rows[i])])})
 
     def _positions(self, rng: np.random.Generator, total: int) -> npt.NDArray[np.int64]:
         frames, stride = clip_frames(self.network), self.network.stride
+        if self.preset is not None and self.preset.spread == "videomae":
+            return dense_window(rng, frames, stride, total)
         if self.preset is not None and self.preset.spread:
             span = frames * stride
             return spread_over(rng.uniform(0, max(0, total - span)), span, frames, total)
@@ -62,7 +67,12 @@ class LabelledClips:
         return np.minimum(start + steps, total - 1)
 
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """`clip` becomes [B, 3, T, height, width] with values 0 … 255, bytes where no colour is changed."""
+        """`clip` becomes [B, 3, T, height, width] with values 0 … 255, bytes where no colour is changed.
+
+        Under repeated augmentation everything but the numbers of the samples is as of `repeats` times as many clips,
+        those of one sample beside each other.
+        """
+        batch = self._repeated(batch)
         clips = tensor(batch, "clip")
         if self.preset is not None and self.preset.rand_augment:
             clips = RandAugment.parse(self.preset.rand_augment).apply(clips, batch)
@@ -70,6 +80,17 @@ class LabelledClips:
         if self._augment.photometric.colour is not None:
             clips = 255.0 * self._augment.colours(clips, batch)
         return {**batch, "clip": clips}
+
+    @property
+    def _copies(self) -> int:
+        return self.preset.repeats if self.preset else 1
+
+    def _repeated(self, batch: Batch) -> Batch:
+        if self._copies == 1:
+            return batch
+        own = {name: tensor(batch, name).repeat_interleave(self._copies, 0) for name in ("clip", "label")}
+        drawn = {name: tensor(batch, name).flatten(0, 1) for name in batch if name not in {*own, "sample"}}
+        return {**batch, **drawn, **own}
 
     def _draw(self, rng: np.random.Generator, own: Size) -> dict[str, Array]:
         preset, size = self.preset, self.network.size
@@ -102,6 +123,21 @@ class _Middle:
 
     def draw(self, rng: np.random.Generator, source: Size, size: Size) -> npt.NDArray[np.int64]:
         return np.array([*centre_crop(source, size), *size])
+
+
+def dense_window(rng: np.random.Generator, frames: int, stride: int, total: int) -> npt.NDArray[np.int64]:
+    """VideoMAE's training clip of a video of `total` frames: evenly from a drawn start to frames x stride behind it.
+
+    The last of linspace(start, end) is taken back by one frame. A video that is no longer than frames x stride gives
+    total // stride frames evenly from all of it, and its last one for the others.
+    """
+    span = frames * stride
+    if total > span:
+        start = int(rng.integers(total - span))
+        return np.asarray(np.minimum(np.linspace(start, start + span, frames), start + span - 1), np.int64)
+    count = min(frames, total // stride)
+    stretched = np.concatenate([np.linspace(0, total, count), np.full(frames - count, total)])
+    return np.asarray(np.minimum(stretched, total - 1), np.int64)
 
 
 def mixing_of(preset: FineTune) -> Mixing | None:

@@ -21,8 +21,9 @@ class FineTune:
     Attributes:
         native: show clips as in pre-training (frames, stride, rate, sizes of the encoder); the next five are then moot.
         frames, stride, rate, resize, size: of the clips, as in `EncoderInput`.
-        spread: training clips start anywhere between frames, and their frames lie evenly on the whole of frames x
-            stride, first and last included (MAE-ST), not just `stride` apart.
+        spread: the frames of training clips lie evenly on the whole of frames x stride, not just `stride` apart:
+            "mae_st", first and last included, from anywhere between frames; "videomae", up to the frame behind the
+            last. "": no.
         crop: "random" or "centre" window of `size`; "area": a window of random area and shape, resampled to `size`.
         sizes: with "random": frames are resized to one of these first.
         area, ratio: bounds of share of the frame and of width / height, of "area".
@@ -39,13 +40,15 @@ class FineTune:
         decay_vectors: weight decay on biases and other parameters of one dimension, too, and on class tokens and
             position tables [1, N, D].
         schedule, epochs, clips, batch: course of the rate, passes, clips per video and pass, clips per step.
+        repeats: repeated augmentation: how often a step shows each of its clips, augmented anew (Hoffer et al., CVPR
+            2020); the clip is read once, and `batch` does not count its copies.
         clip_grad: largest norm of the gradient.
-        pool: what a transformer gives to the head: "class" token, "mean" of the others, or "late" (see `ViTEncoder`);
-            "": as in pre-training. Networks without a class token, and ConvNets, stay as they are.
+        pool: what a transformer gives to the head: "class" token, "mean" of the others, or "late" (see `ViTEncoder`),
+            whose LayerNorm is a new one; "": as in pre-training. Networks without a class token, and ConvNets, stay as
+            they are.
         drop_path: probability with which a branch of a transformer's last block is left out; of earlier ones linearly
             less, of the first 0.
-        head: "linear"; "layer+linear": LayerNorm before it, weights scaled by 0.001; "l2+batch": L2 and BatchNorm
-            before it.
+        head: "linear"; "l2+batch": L2 and BatchNorm before it.
         head_std: deviation of the head's first weights, with biases of 0; None: as torch has it.
         dropout: before the linear layer.
         frozen: only the head is trained; the network stays in evaluation mode.
@@ -61,7 +64,7 @@ class FineTune:
     rate: float | None = None
     resize: Size = (128, 171)
     size: Size = (112, 112)
-    spread: bool = False
+    spread: Literal["", "mae_st", "videomae"] = ""
     crop: Literal["random", "centre", "area"] = "random"
     sizes: tuple[Size, ...] = ()
     area: tuple[float, float] = (0.08, 1.0)
@@ -84,10 +87,11 @@ class FineTune:
     epochs: int = 150
     clips: int = 1
     batch: int = 8
+    repeats: int = 1
     clip_grad: float | None = None
     pool: Literal["", "mean", "class", "late"] = ""
     drop_path: float = 0.0
-    head: Literal["linear", "layer+linear", "l2+batch"] = "linear"
+    head: Literal["linear", "l2+batch"] = "linear"
     head_std: float | None = None
     dropout: float = 0.0
     frozen: bool = False
@@ -97,7 +101,7 @@ class FineTune:
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "clips", "batch", "frames", "stride"):
+        for name in ("epochs", "clips", "batch", "repeats", "frames", "stride"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"finetune.{name}={getattr(self, name)}: must be at least 1")
         for name in ("dropout", "smoothing", "flip", "jitter_probability", "erasing"):
@@ -141,7 +145,7 @@ _COCLR_CLIPS = FineTune(
     jitter_probability=0.3, batch=32, views="coclr_ten",
 )
 _CHILD_VIEW = FineTune(
-    stride=8, rate=30.0, resize=(256, 340), size=(224, 224), spread=True, crop="area", flip=0.5, smoothing=0.1,
+    stride=8, rate=30.0, resize=(256, 340), size=(224, 224), spread="mae_st", crop="area", flip=0.5, smoothing=0.1,
     optimiser=_adamw(2.4e-3), per=256, layer_decay=0.8, decay_vectors=False, epochs=35, batch=16, clip_grad=5.0,
     pool="class", drop_path=0.1, head_std=0.02, dropout=0.3, choose="least_loss", views="mae_st_center",
 )
@@ -168,12 +172,13 @@ FINETUNE_PRESETS: dict[str, FineTune] = {
         frames=32, rate=16.0, crop="area", jitter=(0.4, 0.4, 0.4, 0.2), optimiser=_adam(1e-4),
         schedule=_step(6, 10, 14, gamma=0.3), epochs=16, clips=10, batch=32,
     ),
-    # UCF101, ViT-B (appendix of the paper); drop path is the network's own affair.
+    # UCF101, ViT-B (appendix of the paper).
     "videomae": FineTune(
-        stride=4, resize=(256, 340), size=(224, 224), crop="area", flip=0.5, rand_augment="rand-m7-n4-mstd0.5-inc1",
-        erasing=0.25, mixup=0.8, cutmix=1.0, smoothing=0.1, optimiser=_adamw(5e-4), per=256, layer_decay=0.7,
-        decay_vectors=False, schedule=ScheduleConfig(warmup=5), epochs=100, batch=128, head="layer+linear",
-        dropout=0.5, views="dense5x3",
+        stride=4, spread="videomae", resize=(256, 340), size=(224, 224), crop="area", flip=0.5,
+        rand_augment="rand-m7-n4-mstd0.5-inc1", erasing=0.25, mixup=0.8, cutmix=1.0, smoothing=0.1,
+        optimiser=_adamw(5e-4), per=256, layer_decay=0.7, decay_vectors=False,
+        schedule=ScheduleConfig(warmup=5, rise="zero"), epochs=100, batch=128, repeats=2, pool="late", drop_path=0.2,
+        head_std=2e-5, dropout=0.5, views="dense5x3",
     ),
     # Optimiser, batch and aggregation are [unverified].
     "benchmark": FineTune(crop="centre", optimiser=_sgd(0.01), schedule=ScheduleConfig(), epochs=100, batch=32),
@@ -183,12 +188,12 @@ FINETUNE_PRESETS: dict[str, FineTune] = {
     "child-view": _CHILD_VIEW,
     # Still images, and encoders of them; published with ImageNet's mean and deviation, here with the network's own.
     "child-view-image": replace(
-        _CHILD_VIEW, frames=1, stride=1, rate=None, spread=False, smoothing=0.0, optimiser=_adamw(1.2e-3), batch=64,
+        _CHILD_VIEW, frames=1, stride=1, rate=None, spread="", smoothing=0.0, optimiser=_adamw(1.2e-3), batch=64,
         views="single_center",
     ),
     # Kinetics, ViT-L (the recipe from which child-view comes).
     "mae_st": FineTune(
-        stride=4, rate=30.0, resize=(256, 340), size=(224, 224), spread=True, crop="area", flip=0.5,
+        stride=4, rate=30.0, resize=(256, 340), size=(224, 224), spread="mae_st", crop="area", flip=0.5,
         rand_augment="rand-m7-mstd0.5-inc1", mixup=0.8, cutmix=1.0, smoothing=0.1, optimiser=_adamw(2.4e-3), per=256,
         layer_decay=0.75, decay_vectors=False, schedule=ScheduleConfig(warmup=5), epochs=50, clips=2, batch=128,
         clip_grad=5.0, pool="late", drop_path=0.2, head_std=2e-5, dropout=0.3, views="mae_st_10x3",
