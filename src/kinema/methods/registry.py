@@ -44,14 +44,6 @@ METHODS: dict[str, Entry] = {
         "generative",
         "spatio-temporal",
     ),
-    "crossvideomae": Entry(
-        "kinema.methods.crossvideomae",
-        "CrossVideoMAE",
-        "Fill in hidden parts of clips and of their frames; clips and frames recognise each other",
-        "Ahamed, Gunawardhana et al., 2025 (arXiv 2502.07811)",
-        "generative",
-        "spatio-temporal",
-    ),
     "cropmae": Entry(
         "kinema.methods.cropmae",
         "CropMAE",
@@ -59,6 +51,14 @@ METHODS: dict[str, Entry] = {
         "Eymael, Vandeghen et al., ECCV 2024 (arXiv 2403.17823)",
         "generative",
         "spatial",
+    ),
+    "crossvideomae": Entry(
+        "kinema.methods.crossvideomae",
+        "CrossVideoMAE",
+        "Fill in hidden parts of clips and of their frames; clips and frames recognise each other",
+        "Ahamed, Gunawardhana et al., 2025 (arXiv 2502.07811)",
+        "generative",
+        "spatio-temporal",
     ),
     "cvrl": Entry(
         "kinema.methods.cvrl",

@@ -11,6 +11,7 @@ from kinema.views.erasing import Erasing
 from kinema.views.filters import Blur, Gamma
 from kinema.views.geometry import centre_crop, crop_flip, crop_flip_flow, draw_crop, draw_flip
 from kinema.views.mixing import Mixing, mix_frame
+from kinema.views.pairs import CropPair, FramePair
 from kinema.views.photometric import Photometric
 from kinema.views.rand_augment import RandAugment
 from kinema.views.resampling import Kernel, resample, resample_boxes, resample_flow, resample_masks
@@ -20,7 +21,9 @@ __all__ = [
     "CentreCrop",
     "ClipAugment",
     "ColourJitter",
+    "CropPair",
     "Erasing",
+    "FramePair",
     "Gamma",
     "Kernel",
     "Mixing",
