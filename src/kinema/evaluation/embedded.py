@@ -63,6 +63,7 @@ def _refuse_networks(wanted: Wanted, views: str) -> None:
     others += [one.name for one in wanted.stored if one.tap or one.taps]
     if wanted.similarity is not None:
         others.append(wanted.similarity.name)
+    others += [one.name for one in wanted.propagation]
     if others:
         raise RecipeError(f"'{others[0]}' needs the network: a folder of embeddings holds one vector for each view")
     for one in wanted.stored:

@@ -12,6 +12,7 @@ from kinema.evaluation.arms import Encoders, all_arms
 from kinema.evaluation.exposure import shared_with_training
 from kinema.evaluation.extract import Progress
 from kinema.evaluation.judging import Wanted, judge_draws, take
+from kinema.evaluation.propagation.judging import evaluate_propagation
 from kinema.evaluation.recorder import Recorder
 from kinema.evaluation.rows import Results, plain
 from kinema.evaluation.settings import EvaluationSettings
@@ -47,6 +48,10 @@ def evaluate(
     if wanted.similarity is not None:
         return evaluate_pairs(
             encoders, manifest, wanted.similarity, settings, pretraining=pretraining, progress=progress
+        )
+    if wanted.propagation:
+        return evaluate_propagation(
+            encoders, manifest, wanted.propagation, settings, pretraining=pretraining, progress=progress
         )
     usable = labelled(manifest, label=settings.label, folds=wanted.folds)
     split = make_split(

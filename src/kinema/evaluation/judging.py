@@ -30,6 +30,7 @@ from kinema.evaluation.protocols import (
     Training,
     protocol,
 )
+from kinema.evaluation.propagation.presets import Propagation
 from kinema.evaluation.recorder import PIXEL_PROTOCOL, Recorder
 from kinema.evaluation.rows import plain
 from kinema.evaluation.settings import EvaluationSettings
@@ -50,6 +51,7 @@ class Wanted:
     Attributes:
         stored, episodes, attending, training: protocols of each kind.
         similarity: how pairs are judged, where that is what is wanted, and nothing else.
+        propagation: how labels are carried, where that is what is wanted, and nothing else.
         classifies: any of them names classes otherwise than by a plane, so that the logistic regression that defines
             the pixel references stands for it there.
         plans: how features are taken, the settings' views first; of all of them a video is decoded once.
@@ -63,6 +65,7 @@ class Wanted:
         self.attending = [one for one in found if isinstance(one, Attending)]
         self.training = [one for one in found if isinstance(one, Training)]
         self.similarity = _alone(found)
+        self.propagation = _carried(found)
         defined = all(one.retrieves or one.run is run_svm for one in self.stored)
         self.classifies = bool(self.attending or self.training) or not defined
         self._own = settings.extraction.views
@@ -110,6 +113,14 @@ def _alone(found: Sequence[AnyProtocol]) -> SimilarityPreset | None:
     if similar and len(found) > 1:
         raise RecipeError(f"'{similar[0].name}' judges pairs, not videos: evaluate it by itself")
     return similar[0].preset if similar else None
+
+
+def _carried(found: Sequence[AnyProtocol]) -> list[Propagation]:
+    """The protocols that carry labels; their samples are sequences with annotated frames."""
+    carrying = [one for one in found if isinstance(one, Propagation)]
+    if carrying and len(found) > len(carrying):
+        raise RecipeError(f"'{carrying[0].name}' judges annotated sequences, not videos: evaluate it by itself")
+    return carrying
 
 
 def take(arms: Sequence[Arm], manifest: Manifest, wanted: Wanted, progress: Progress | None) -> Tables:

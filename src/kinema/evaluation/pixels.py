@@ -19,6 +19,9 @@ PATH_POINTS = 16
 PIXELS = "pixels 1"
 """Name of the joined references in a feature cache."""
 PIXEL_ARMS = ("pixels-mean-frame", "pixels-frame-difference", "pixels-motion-path")
+PROPAGATION_ARMS = ("pixels-rgb", "pixels-grey", "pixels-identity")
+"""References of label propagation: the pixels of each patch as its features, and the first labels as they are."""
+REFERENCE_ARMS = (*PIXEL_ARMS, *PROPAGATION_ARMS)
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luma of ITU-R BT.601
 
 Array = npt.NDArray[np.float32]

@@ -15,12 +15,14 @@ from kinema.evaluation.neighbours import KNN
 from kinema.evaluation.overrides import overridden
 from kinema.evaluation.pairing import NAME, SimilarityPreset
 from kinema.evaluation.probes import LINEAR, linear_protocol
+from kinema.evaluation.propagation.presets import NAME as PROPAGATION
+from kinema.evaluation.propagation.presets import Propagation, propagation
 from kinema.evaluation.retrieving import RETRIEVAL
 from kinema.evaluation.svm import SVM
 from kinema.evaluation.tasks import Protocol
 
 Options = Mapping[str, Mapping[str, Any]]
-SECTIONS = ("finetune", "linear", "attentive", "similarity")
+SECTIONS = ("finetune", "linear", "attentive", "similarity", "propagation")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Similarity:
     preset: SimilarityPreset
 
 
-AnyProtocol = Protocol | Training | Attending | EpisodeProtocol | Similarity
+AnyProtocol = Protocol | Training | Attending | EpisodeProtocol | Similarity | Propagation
 PROTOCOLS = {found.name: found for found in (*KNN, *LINEAR, *RETRIEVAL, *SVM)}
 TRAININGS: dict[str, Training | Attending] = {
     **{f"finetune:{name}": Training(f"finetune:{name}", preset) for name, preset in FINETUNE_PRESETS.items()},
@@ -75,7 +77,7 @@ def protocol(name: str, options: Options | None = None) -> AnyProtocol:
     Args:
         name: as in result rows.
         options: by section, fields of the preset that are changed: "linear" for probes on stored features, "attentive",
-            "finetune" for all that trains on clips.
+            "finetune" for all that trains on clips, "propagation".
 
     Raises:
         RecipeError: there is none, or it has no such field.
@@ -87,6 +89,10 @@ def protocol(name: str, options: Options | None = None) -> AnyProtocol:
         similar = overridden(SimilarityPreset(), options.get(NAME, {}), NAME)
         similar = replace(similar, taps=tuple(tap.split("+"))) if tap else similar
         return Similarity(similar.name, similar)
+    section, _, preset = full.partition(":")
+    if section == PROPAGATION:
+        carrying = propagation(full, tap)
+        return replace(carrying, preset=overridden(carrying.preset, options.get(PROPAGATION, {}), PROPAGATION))
     if tap and full in PROTOCOLS:
         return tapped(PROTOCOLS[full], tap)
     if tap and full in TRAININGS:
@@ -94,7 +100,6 @@ def protocol(name: str, options: Options | None = None) -> AnyProtocol:
     episodes = parse_episodes(full)
     if episodes is not None:
         return EpisodeProtocol(f"episodes:{episodes.ways}x{episodes.shots}", episodes)
-    section, _, preset = full.partition(":")
     if section == "linear" and preset in LINEAR_PRESETS and options.get("linear"):
         return linear_protocol(preset, overridden(LINEAR_PRESETS[preset], options["linear"], "linear"))
     found = TRAININGS.get(full)
@@ -104,7 +109,7 @@ def protocol(name: str, options: Options | None = None) -> AnyProtocol:
         return Attending(full, overridden(found.preset, options.get(section, {}), section))
     if full not in PROTOCOLS:
         raise RecipeError(
-            f"there is no protocol called '{name}'.{suggest(base, [*PROTOCOLS, *TRAININGS, *_SHORT, 'episodes', NAME])}"
+            f"there is no protocol called '{name}'.{suggest(base, [*PROTOCOLS, *TRAININGS, *_SHORT, 'episodes', NAME, PROPAGATION])}"
         )
     return PROTOCOLS[full]
 

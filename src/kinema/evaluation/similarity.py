@@ -22,7 +22,7 @@ from kinema.evaluation.pairing import Pairs, SimilarityPreset, draw_pairs, read_
 from kinema.evaluation.recorder import Recorder
 from kinema.evaluation.rows import Results, plain
 from kinema.evaluation.settings import EvaluationSettings
-from kinema.evaluation.splits import Fold, Split, row_names
+from kinema.evaluation.splits import Fold, Split, every_row, row_names
 from kinema.evaluation.svm import STRENGTH, svm_scores, unit
 from kinema.evaluation.tasks import Protocol, Scores, Task
 from kinema.metrics import pair_features, roc_auc
@@ -77,7 +77,7 @@ def evaluate_pairs(
     """
     labelled = _with_label(manifest, settings.label) if not preset.pairs else manifest
     pairs = _pairs(labelled, preset, settings)
-    arms = all_arms(encoders, labelled, _all_rows(len(labelled)), settings)
+    arms = all_arms(encoders, labelled, every_row(len(labelled)), settings)
     taps = tuple(tap for tap in preset.taps if tap != "pooled")
     plan = replace(settings.extraction, views=preset.views, taps=taps, every_view=False)
     tables = planned_tables(arms, labelled, [plan], progress)[0]
@@ -166,13 +166,6 @@ def _with_label(manifest: Manifest, label: str) -> Manifest:
     if not len(kept):
         raise RecipeError(f"no row of the manifest has a '{label}', and no similarity.pairs=FILE was given")
     return manifest.select(kept)
-
-
-def _all_rows(count: int) -> Split:
-    """Stands for a division of the videos where there is none: all of them calibrate."""
-    every = np.arange(count)
-    fold = Fold("", every, every, _NONE)
-    return Split("pairs", "", (fold, fold), tuple(map(str, every)), ("",), np.zeros(count, np.int64))
 
 
 def _card(manifest: Manifest, pairs: Pairs, preset: SimilarityPreset, settings: EvaluationSettings) -> dict[str, Any]:
