@@ -87,10 +87,24 @@ def _compare(options: argparse.Namespace) -> None:
 def add_embed(commands: Commands) -> None:
     """`kinema embed`."""
     parser = commands.add_parser("embed", help="write the vectors of videos under a trained encoder to a folder")
-    parser.add_argument("run_folder", metavar="RUN", type=Path, help="run folder written by pretrain")
+    parser.add_argument(
+        "run_folder", metavar="RUN", help="run folder written by pretrain; with --segments also hf:PATH, or pixels"
+    )
     parser.add_argument("--data", type=Path, required=True, help="manifest, CSV, or folder of videos")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--views", default="uniform10", help="clips and crops per video (default: uniform10)")
+    parser.add_argument(
+        "--segments",
+        type=float,
+        nargs="?",
+        const=5.0,
+        default=None,
+        metavar="SECONDS",
+        help="one vector for each stretch of so many seconds (default: 5), one array per video",
+    )
+    parser.add_argument("--overlap", type=float, default=0.0, metavar="SECONDS", help="shared by neighbouring segments")
+    parser.add_argument(
+        "--views", default=None, help="clips and crops per video or segment (default: uniform10; of segments: uniform3)"
+    )
     parser.add_argument("--skip-broken", action="store_true", help="go on without files that cannot be read")
     parser.add_argument("--method", default=None, help="repeat package.module:Class of a method from outside")
     parser.add_argument("--workers", type=int, default=None, help="processes that read videos")
@@ -100,11 +114,19 @@ def add_embed(commands: Commands) -> None:
 def _embed(options: argparse.Namespace) -> None:
     from kinema.app.evaluating import embed_to_folder
 
+    if options.segments is not None:
+        from kinema.app.segmenting import segments_to_folder
+        from kinema.evaluation.segments import Cutting
+
+        cutting = Cutting(options.segments, options.overlap, options.views or "uniform3")
+        named, data, out = options.run_folder, options.data, options.out
+        segments_to_folder(named, data, out, cutting, method=options.method, workers=options.workers)
+        return
     embed_to_folder(
-        options.run_folder,
+        Path(options.run_folder),
         options.data,
         options.out,
-        views=options.views,
+        views=options.views or "uniform10",
         skip_broken=options.skip_broken,
         method=options.method,
         workers=options.workers,
