@@ -46,8 +46,8 @@ from kinema.training.checkpoint import Run, checkpoints, load_run
 from kinema.video.decode import read_frames
 from kinema.views.colour import to_uint8
 
-STEPS = {"rotnet": 400, "vcop": 300, "prp": 150, "rspnet": 150, "tdl": 150, "cvrl": 100}
-"""Of recipe `tiny`: about 90 seconds of one quiet core each."""
+STEPS = {"rotnet": 200, "vcop": 120, "prp": 80, "rspnet": 100, "tdl": 80, "cvrl": 56}
+"""Of recipe `tiny`: about 45 seconds of one quiet core each, beside its reader."""
 
 QUIET = World(
     camera=0.0,
