@@ -179,6 +179,15 @@ class VisionTransformer(ClipTransformer):
         """What the blocks numbered `wanted` return on whole clips, and last what the last one returns, without norm."""
         return self.blocks_out(self.embed(patchify(clips, self.patch), grid=self.grid_for(clips)), wanted)
 
+    def last_attention(self, clips: Tensor) -> Tensor:
+        """Who looks at whom in the last block, of whole clips: [B, heads, N, N], or 1 + N; rows sum to 1."""
+        tokens = self.embed(patchify(clips, self.patch), grid=self.grid_for(clips))
+        for block in self.blocks[:-1]:
+            tokens = block(tokens)
+        last = self.blocks[-1]
+        shares: Tensor = last.attn.weights(last.norm1(tokens))  # type: ignore[union-attr, operator]
+        return shares
+
     def forward(self, clips: Tensor, kept: Tensor | None = None) -> Tensor:
         """Normalised clips [B, 3, T, H, W] to tokens [B, K, D] or [B, 1 + K, D], after the last LayerNorm."""
         return self.forward_patches(patchify(clips, self.patch), kept, self.grid_for(clips))

@@ -239,8 +239,8 @@ class ChildView(Method):
         errors = filling_errors(found, wanted, masking)
         told = ", ".join(f"{name} {float(error):.3f}" for name, error in errors.items())
         caption = (
-            f"From above: the clip, the clip with its middle {self.interpolate:.0%} hidden, as no training clip was, and "
-            "how the network, the nearest visible frame, a blend of both neighbours and the mean of what is visible "
+            f"From above: the clip, the clip with its middle {self.interpolate:.0%} hidden, as no training clip was, "
+            "and how the network, the nearest visible frame, a blend of both neighbours and the visible mean "
             f"fill it in. Mean square errors: {told}."
         )
         return Picture("What lies between?", caption, self._rows(wanted, _blank(wanted, masking), *found), PLAYED)

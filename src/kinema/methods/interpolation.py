@@ -55,12 +55,12 @@ def fillings(patches: Tensor, predicted: Tensor, masking: Masking, grid: Grid, f
     movie, hidden = _in_time(patches, grid, frames), _hidden(masking, grid, frames)
     before, after = _neighbours(hidden)
     now = torch.arange(movie.shape[1], device=movie.device)[None, :, None]
-    way = ((now - before) / (after - before).clamp(min=1)).unsqueeze(-1)
+    way = ((now - before).to(movie.dtype) / (after - before).clamp(min=1)).unsqueeze(-1)
     first, last = _at(movie, before), _at(movie, after)
     seen = (~hidden).unsqueeze(-1).to(movie.dtype)
     mean = ((movie * seen).sum(1, keepdim=True) / seen.sum(1, keepdim=True)).expand_as(movie)
     near = torch.where((now - before <= after - now).unsqueeze(-1), first, last)
-    simple = (near, first + way.to(movie.dtype) * (last - first), torch.where(hidden.unsqueeze(-1), mean, movie))
+    simple = (near, first + way * (last - first), torch.where(hidden.unsqueeze(-1), mean, movie))
     return Fillings(filled(patches, predicted, masking), *(_as_patches(found, grid, frames) for found in simple))
 
 

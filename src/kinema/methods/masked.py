@@ -73,7 +73,7 @@ def predicted_frames(frames: int, tubelet: int, count: int | None = None) -> tup
         raise RecipeError(
             f"target_frames={count}: must leave whole frames of every tubelet of {tubelet} out of {frames} frames"
         )
-    return tuple(torch.linspace(0, frames - 1, count).long().tolist())
+    return tuple(torch.linspace(0, frames - 1, count, device="cpu").long().tolist())
 
 
 def filled(patches: Tensor, predicted: Tensor, masking: Masking) -> Tensor:
