@@ -79,7 +79,7 @@ def add_import(commands: Commands) -> None:
         "import",
         help="make a run folder of published weights, to be evaluated",
         usage="kinema import WEIGHTS -o RUN [--layout NAME] [key=value …]",
-        epilog="key=value changes what the network is fed: frames=32 size=224 mean=[0,0,0] heads=6 … (docs/backbones.md)",
+        epilog="key=value changes what the network is fed: frames=32 size=224 mean=[0,0,0] … (docs/backbones.md)",
     )
     parser.add_argument(
         "weights", type=Path, help=".pth, .pt, .tar, .safetensors or .npz file, or a folder of transformers"
@@ -93,6 +93,27 @@ def _import(options: argparse.Namespace) -> None:
     from kinema.app.importing import import_to_screen
 
     import_to_screen(options.weights, options.out, layout=options.layout, overrides=options.overrides)
+
+
+def add_export(commands: Commands) -> None:
+    """`kinema export`."""
+    parser = commands.add_parser("export", help="write a run's encoder to a folder that others can load")
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="run folder of pretrain or import")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="folder to make")
+    parser.add_argument(
+        "--format",
+        choices=("transformers", "safetensors"),
+        default="transformers",
+        help="for from_pretrained (default), or plain weights with the recipe that builds the network",
+    )
+    parser.add_argument("--method", default=None, help="repeat package.module:Class of a method from outside")
+    parser.set_defaults(run=_export)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from kinema.app.exporting import export_to_screen
+
+    export_to_screen(options.run_folder, options.out, format=options.format, method=options.method)
 
 
 def add_methods(commands: Commands) -> None:

@@ -62,7 +62,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 
 
 def read_normalisation(path: str | Path) -> dict[str, Any]:
-    """Mean and deviation ("mean", "std") of the processor that lies beside the weights of transformers, where there is one."""
+    """Mean and deviation of the processor beside the weights of transformers, where there is one: "mean", "std"."""
     names = ("preprocessor_config.json", "video_preprocessor_config.json")
     found = next((content for name in names if (content := _json(path, name))), {})
     told = {"mean": found.get("image_mean"), "std": found.get("image_std")}
