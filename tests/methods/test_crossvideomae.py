@@ -21,7 +21,7 @@ from tests.helpers import read_batch
 
 TINY = {"width": 32, "depth": 2, "heads": 4, "decoder_width": 16, "decoder_heads": 2, "decoder_depth": 1}
 TINY |= {"image_decoder_depth": 1, "dim": 16, "patch": 8, "mask": 0.75, "image_mask": 0.5}
-TINY |= {"frames": 4, "stride": 1, "crop": 32, "resize": (32, 40)}
+TINY |= {"frames": 4, "stride": 1, "size": 32, "resize": (32, 40)}
 TOKENS, PATCHES = 32, 16
 
 

@@ -56,8 +56,8 @@ class CrossVideoMAE(Method):
     """Joint masked autoencoding of clips and frames with contrast within and across.
 
     Args:
-        size: of both encoders: "small", "base" (described) …, see `kinema.backbones.vit.VIT_SIZES`.
-        width, depth, heads: of the encoders, in place of the size's.
+        model: size of both encoders: "small", "base" (described) …, see `kinema.backbones.vit.VIT_SIZES`.
+        width, depth, heads: of the encoders, in place of the model's.
         decoder_width, decoder_heads: of both decoders.
         decoder_depth: blocks of the video decoder.
         image_decoder_depth: blocks of the image decoder.
@@ -85,7 +85,7 @@ class CrossVideoMAE(Method):
         rate: sampled rate in frames per second; null: each video's own.
         window: frames into whose stretches long recordings are cut, one clip from each; null: one clip a video.
         resize: (height, width) of whole frames as read.
-        crop: side of the square clips.
+        size: side of the square clips.
         scale: range of the crop's area in the first view.
         second_scale: in the second view.
         jitter: largest change of brightness, contrast and saturation (factors) and hue (turns) in the second view.
@@ -96,7 +96,7 @@ class CrossVideoMAE(Method):
     def __init__(
         self,
         *,
-        size: str = "base",
+        model: str = "base",
         width: int | None = None,
         depth: int | None = None,
         heads: int | None = None,
@@ -126,7 +126,7 @@ class CrossVideoMAE(Method):
         rate: float | None = None,
         window: int | None = None,
         resize: tuple[int, int] = (256, 340),
-        crop: int = 224,
+        size: int = 224,
         scale: tuple[float, float] = (0.5, 1.0),
         second_scale: tuple[float, float] = (0.2, 1.0),
         jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1),
@@ -135,15 +135,15 @@ class CrossVideoMAE(Method):
     ) -> None:
         super().__init__()
         _check(temperature=temperature, sampled=sampled, frames_left=frames - sampled + 1)
-        self.input = EncoderInput("video", frames, stride, rate, resize, (crop, crop), *CLIP_PIXELS)
-        self.image_input = EncoderInput("image", 1, 1, rate, resize, (crop, crop), *FRAME_PIXELS)
+        self.input = EncoderInput("video", frames, stride, rate, resize, (size, size), *CLIP_PIXELS)
+        self.image_input = EncoderInput("image", 1, 1, rate, resize, (size, size), *FRAME_PIXELS)
         self.shown = _shown_frames(frames, tubelet, target_frames)
-        sizes = vit_size(size, width=width, depth=depth, heads=heads)._asdict()
+        sizes = vit_size(model, width=width, depth=depth, heads=heads)._asdict()
         decoder = {"width": decoder_width, "heads": decoder_heads}
-        clip, cube = (frames, crop, crop), (tubelet, patch, patch)
+        clip, cube = (frames, size, size), (tubelet, patch, patch)
         outputs = 3 * patch * patch * tubelet * len(self.shown) // frames
         self.video = _autoencoder(clip, cube, outputs, sizes, {**decoder, "depth": decoder_depth})
-        clip, cube, outputs = (1, crop, crop), (1, patch, patch), 3 * patch * patch
+        clip, cube, outputs = (1, size, size), (1, patch, patch), 3 * patch * patch
         self.image = _autoencoder(clip, cube, outputs, sizes, {**decoder, "depth": image_decoder_depth})
         dims = self.video.trunk.feature_dim
         self.video_head = _head(dims, dim, head_norm)
@@ -157,7 +157,7 @@ class CrossVideoMAE(Method):
         looks = (Photometric(), Photometric(ColourJitter(*jitter, p=0.8), grey=grey))
         areas = (ResizedCrop(scale), ResizedCrop(second_scale))
         views = (
-            ClipAugment((crop, crop), area, flip, photometric=look) for area, look in zip(areas, looks, strict=True)
+            ClipAugment((size, size), area, flip, photometric=look) for area, look in zip(areas, looks, strict=True)
         )
         self.views = MultiView(tuple(views))
 
