@@ -366,3 +366,22 @@ def test_a_run_learns_and_yields_its_encoder(name, tiny_videos, tmp_path):
     assert run.encoder()(torch.randn(1, 3, 32, 32)).pooled.shape == (1, 24)
     assert (tmp_path / "run" / "answers.json").is_file()
     assert isinstance(run.manifest, Manifest)
+
+
+def test_a_plain_folder_of_images_is_scanned_and_trained_on(tmp_path):
+    """Every image has its own size; what cannot be read is set aside."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(4):
+        picture = rng.integers(0, 256, (40 + 7 * number, 60, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(tmp_path / "photos" / f"photo{number}.{'jpg' if number % 2 else 'png'}")
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"nothing")
+    report = scan(tmp_path / "photos", workers=1)
+    assert report.layout == "images" and [path for path, _ in report.quarantined] == ["broken.jpg"]
+    assert not report.duplicates and not report.near_duplicates
+    run = pretrain(recipe_of("cropmae", epochs=2, batch=4), report.manifest, tmp_path / "run", quiet=True)
+    assert run.step == 2 and journal(tmp_path / "run", "start")[0]["samples"] == 4
+    with pytest.raises(DataError, match="no video has the 2 frames"):
+        tiny(SiamMAE).index(report.manifest)

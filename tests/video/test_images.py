@@ -149,3 +149,47 @@ def test_two_numbered_images_make_a_video(names, holds):
 def _made(folder):
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def test_one_image_is_a_video_of_one_frame(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    path = tmp_path / "a cat.PNG"
+    Image.fromarray(picture).save(path)
+    info = probe(path)
+    assert (info.codec, info.frames, info.width, info.height, info.duration) == ("image", 1, 60, 40, 1 / 25)
+    np.testing.assert_array_equal(read_frames(info, [0, 0]), np.stack([picture] * 2))
+    assert read_frames(info, [0], (20, 30)).shape == (1, 20, 30, 3) and read_frames(info, []).shape == (0, 40, 60, 3)
+    again = VideoInfo.from_columns(path, info.to_columns())
+    assert again.codec == "image" and np.array_equal(read_frames(again, [0])[0], picture)
+    Image.fromarray(picture[:20]).save(path)
+    with pytest.raises(VideoError, match=r"a cat\.PNG: was changed since the scan"):
+        read_frames(again, [0])
+    path.unlink()
+    with pytest.raises(VideoError, match=r"a cat\.PNG is a broken link"):
+        read_frames(again, [0])
+
+
+def test_an_image_is_upright_and_any_kind_becomes_colour(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    Image.fromarray(picture).save(tmp_path / "lying.jpg", quality=95, exif=exif)
+    info = probe(tmp_path / "lying.jpg")
+    assert (info.width, info.height) == (24, 40)
+    shown = read_frames(info, [0])[0].astype(int)
+    assert np.abs(shown - np.rot90(picture, -1)).mean() < 12
+    for mode in ("L", "RGBA", "P"):
+        Image.fromarray(picture).convert(mode).save(tmp_path / f"{mode}.png")
+        assert read_frames(probe(tmp_path / f"{mode}.png"), [0]).shape == (1, 24, 40, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff\xe0 cut off"])
+def test_a_broken_image_is_named(tmp_path, content):
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(content)
+    with pytest.raises(VideoError, match=r"broken\.jpg: damaged"):
+        probe(path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(VideoError, match="is cut off"):
+        probe(path)

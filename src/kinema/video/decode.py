@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from kinema.video.images import FRAMES, read_images
+from kinema.video.images import FRAMES, IMAGE, read_image, read_images
 from kinema.video.info import IntArray, VideoInfo
 from kinema.video.pictures import Frames, Output, Size
 from kinema.video.readers import chosen_reader
@@ -51,6 +51,8 @@ def read_sizes(info: VideoInfo, wanted: Mapping[Size, npt.ArrayLike]) -> dict[Si
     """
     if info.codec == FRAMES:
         return {size: read_images(info, _checked(info, indices), size) for size, indices in wanted.items()}
+    if info.codec == IMAGE:
+        return {size: read_image(info, len(_checked(info, indices)), size) for size, indices in wanted.items()}
     outputs, where = {}, {}
     for size, indices in wanted.items():
         own, where[size] = np.unique(_checked(info, indices), return_inverse=True)

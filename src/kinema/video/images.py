@@ -1,4 +1,4 @@
-"""Folders of numbered images as videos: `frame000001.jpg`, `frame000002.jpg` … at a stated rate."""
+"""Images as videos: folders of numbered ones, `frame000001.jpg` … at a stated rate, and single ones of one frame."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from kinema.video.info import IntArray, VideoInfo
 
 FRAMES = "frames"
 """The `codec` of a folder of images."""
+
+IMAGE = "image"
+"""The `codec` of a single image."""
 
 FRAME_RATE = 25.0
 """Frames per second of a folder of images unless stated: images carry no time."""
@@ -75,29 +78,43 @@ def probe_images(folder: Path, fps: float | None = None) -> VideoInfo:
             raise VideoError(
                 folder,
                 f"its images differ in size: {series.names[0]} is {first.size[0]} x {first.size[1]} pixels, "
-                f"{name} is {facts.size[0]} x {facts.size[1]}",
+                f"{name} is {facts.size[0]} x {facts.size[1]} (where each is a picture of its own: --layout images)",
             )
         total += facts.bytes
     pts = np.array(series.numbers, np.int64) - series.numbers[0]
-    info = VideoInfo(
-        path=folder,
-        codec=FRAMES,
-        pixel_format=first.format.lower(),
-        width=first.size[0],
-        height=first.size[1],
-        rotation=0,
-        mirrored=False,
-        stream=0,
-        time_base=1 / Fraction(fps or FRAME_RATE).limit_denominator(_LARGEST_DENOMINATOR),
-        pts=pts,
-        keyframes=pts,
-        seek_stamps=pts,
-        counted=False,
-        audio_tracks=0,
-        bytes=total,
-    )
+    info = _described(folder, FRAMES, first._replace(bytes=total), pts, fps or FRAME_RATE)
     read_images(info, np.array([0, info.frames - 1]), (info.height, info.width))
     return info
+
+
+def probe_image(path: Path) -> VideoInfo:
+    """Describe one image as a video of one frame; it is decoded once.
+
+    Raises:
+        VideoError: it is broken.
+    """
+    try:
+        facts = _facts(path.parent, path.name)
+        info = _described(path, IMAGE, facts, np.zeros(1, np.int64), FRAME_RATE)
+        _read(path.parent, path.name, (info.height, info.width))
+    except VideoError as error:
+        raise VideoError(path, error.reason) from error
+    return info
+
+
+def read_image(info: VideoInfo, count: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """uint8 RGB [count, height, width, 3]: the one frame of an image, as often as it is wanted.
+
+    Raises:
+        VideoError: it is broken, or was changed since it was probed.
+    """
+    if info.path.is_file() and info.path.stat().st_size != info.bytes:
+        raise VideoError(info.path, f"was changed since the scan (then of {info.bytes} bytes); scan it again")
+    try:
+        picture = np.asarray(_read(info.path.parent, info.path.name, size))
+    except VideoError as error:
+        raise VideoError(info.path, error.reason) from error
+    return np.repeat(picture[None], count, 0)
 
 
 def read_images(info: VideoInfo, indices: IntArray, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -128,6 +145,26 @@ class _Facts(NamedTuple):
     size: tuple[int, int]
     format: str
     bytes: int
+
+
+def _described(path: Path, codec: str, facts: _Facts, pts: IntArray, fps: float) -> VideoInfo:
+    return VideoInfo(
+        path=path,
+        codec=codec,
+        pixel_format=facts.format.lower(),
+        width=facts.size[0],
+        height=facts.size[1],
+        rotation=0,
+        mirrored=False,
+        stream=0,
+        time_base=1 / Fraction(fps).limit_denominator(_LARGEST_DENOMINATOR),
+        pts=pts,
+        keyframes=pts,
+        seek_stamps=pts,
+        counted=False,
+        audio_tracks=0,
+        bytes=facts.bytes,
+    )
 
 
 def _facts(folder: Path, name: str) -> _Facts:

@@ -15,7 +15,7 @@ import numpy as np
 from kinema.errors import VideoError
 from kinema.video.archives import find_member
 from kinema.video.container import open_video, packets_of, read_blocks, stored_bytes, words
-from kinema.video.images import image_blocks, probe_images
+from kinema.video.images import IMAGE_SUFFIXES, image_blocks, probe_image, probe_images
 from kinema.video.info import VideoInfo
 from kinema.video.seeking import Seeks, find_seeks
 from kinema.video.timeline import Frame, Packet, Timeline, believable, decoded_timeline, stored_timeline
@@ -40,8 +40,8 @@ class _Look(NamedTuple):
 def probe(path: str | Path, *, fps: float | None = None) -> VideoInfo:
     """Read true frame times, keyframes, sizes, rotation and tracks of the video track that players show.
 
-    A path is a file, a file inside an archive (`shard.tar/clip.mp4`), or a folder of numbered images, whose frames
-    follow at `fps` (None: 25; ignored for the others).
+    A path is a file, a file inside an archive (`shard.tar/clip.mp4`), an image, which is a video of one frame, or a
+    folder of numbered images, whose frames follow at `fps` (None: 25; ignored for the others).
 
     All packets are read once; frames that are stored but never shown (edit lists) are left out. The first frames and
     the last group of pictures are decoded. Where show times are missing or contradict what decoding yields, the whole
@@ -53,6 +53,8 @@ def probe(path: str | Path, *, fps: float | None = None) -> VideoInfo:
     path = Path(path)
     if path.is_dir():
         return probe_images(path, fps)
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        return probe_image(path)
     member = find_member(path)
     with open_video(path, pictures=False) as (container, video):
         packets, head, look = _survey(path, container, video)

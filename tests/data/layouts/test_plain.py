@@ -174,3 +174,23 @@ def test_options_that_mean_nothing_are_refused(make):
         lay_out(top, "ufc101")
     with pytest.raises(DataError, match=r"lists=.*nowhere: no such"):
         lay_out(top, "ucf101", LayoutOptions(lists=top / "nowhere"))
+
+
+def test_loose_images_are_one_video_each(make, rows):
+    top = make("photos/cats/1.jpg", "photos/cats/old/2.PNG", "photos/dogs/2.webp", "readme.md", ".hidden.jpg")
+    listing = lay_out(top / "photos")
+    assert listing.layout == "images"
+    assert listing.evidence == "images: 3, such as cats/1.jpg, each a video of one frame"
+    expected = {"cats/1.jpg": "cats", "cats/old/2.PNG": "cats", "dogs/2.webp": "dogs"}
+    assert rows(listing) == {path: {"label": label} for path, label in expected.items()}
+    assert listing.other == {}
+
+
+def test_numbered_images_are_frames_unless_it_is_said_that_they_are_not(make, rows):
+    top = make("clips/1.mp4", frames=["walk/a", "walk/b"])
+    assert lay_out(top).layout == "folders"
+    listing = lay_out(top, "images", LayoutOptions(labels="none"))
+    assert list(rows(listing)) == [f"walk/{name}/frame{k:06d}.jpg" for name in "ab" for k in (1, 2)]
+    assert listing.evidence.endswith("1 video files are left out")
+    with pytest.raises(DataError, match=r"no images found in .*looked for image files"):
+        lay_out(make("x/clip.mp4", folder="other"), "images")

@@ -28,10 +28,11 @@ LAYOUTS: dict[str, Layout] = {
     "folders": plain.FOLDERS,
     "webdataset": plain.WEBDATASET,
     "frames": plain.FRAMES,
+    "images": plain.IMAGES,
 }
 """Every layout by name; what only folders tell comes last, in the order in which it is tried."""
 
-_PLAIN = ("folders", "webdataset", "frames")
+_PLAIN = ("folders", "webdataset", "frames", "images")
 
 
 def lay_out(source: str | Path, layout: str = AUTO, options: LayoutOptions | None = None) -> Listing:
@@ -76,11 +77,11 @@ def _recognise(place: Source, source: Path) -> str:
     if len(found) > 1:
         signs = "; ".join(f"{name} ({', '.join(files[:2])})" for name, files in found.items())
         raise DataError(f"{source} may be several layouts: {signs}. Say which with --layout, or point at one folder")
-    plain_ones = [name for name in _PLAIN if LAYOUTS[name].find(place)]
-    if not found and not plain_ones:
-        signs = f"{plain.FOLDERS.signs}; .tar; {plain.FRAMES.signs}"
+    known = next(iter(found), None) or next((name for name in _PLAIN if LAYOUTS[name].find(place)), None)
+    if known is None:
+        signs = f"{plain.FOLDERS.signs}; .tar; {plain.IMAGES.signs}; {plain.FRAMES.signs}"
         raise DataError(_nothing("no video", signs, place))
-    return next(iter(found), None) or plain_ones[0]
+    return known
 
 
 def _nothing(what: str, signs: str, place: Source) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -69,6 +70,12 @@ class Source:
                 raise DataError(f"lists={lists}: no such file or folder")
             self.notes = walk(lists) if lists.is_dir() else Tree(lists.parent, notes=[lists.name])
         self.catalogue = Catalogue(tree)
+
+    @cached_property
+    def images(self) -> list[str]:
+        """All images below the folder, looked for only when somebody asks."""
+        there = any(suffix in IMAGE_SUFFIXES for suffix in self.tree.other)
+        return walk(self.tree.top, images=True).images or [] if there else []
 
     def open(self, note: str) -> Path:
         """The path of one of the notes."""

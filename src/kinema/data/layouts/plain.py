@@ -1,4 +1,4 @@
-"""Folders that describe themselves: of videos, of folders of images, of tar shards."""
+"""Folders that describe themselves: of videos, of folders of images, of images, of tar shards."""
 
 from __future__ import annotations
 
@@ -59,6 +59,13 @@ def _frames(source: Source, folders: Sequence[str]) -> Listing:
     rows = describe(source.tree.top, folders, source.options.labels)
     beside = f"; {len(source.tree.videos):,} video files are left out" if source.tree.videos else ""
     evidence = f"folders of numbered images: {len(folders):,}, such as {folders[0]}{beside}"
+    return finish(source, rows, evidence=evidence)
+
+
+def _images(source: Source, images: Sequence[str]) -> Listing:
+    rows = describe(source.tree.top, images, source.options.labels)
+    beside = f"; {len(source.tree.videos):,} video files are left out" if source.tree.videos else ""
+    evidence = f"images: {len(images):,}, such as {images[0]}, each a video of one frame{beside}"
     return finish(source, rows, evidence=evidence)
 
 
@@ -134,4 +141,5 @@ FRAMES = Layout(
     lambda source: source.tree.frames,
     _frames,
 )
+IMAGES = Layout("images", "image files", lambda source: source.images, _images, frozenset())
 WEBDATASET = Layout("WebDataset", "files ending in .tar", lambda source: source.tree.archives, _webdataset)

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from kinema.errors import DataError
-from kinema.video.images import is_frame_folder
+from kinema.video.images import IMAGE_SUFFIXES, is_frame_folder
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -37,6 +37,8 @@ class Tree:
         notes: files that may describe data sets: text, CSV, JSON, MATLAB.
         hidden: number of hidden files and folders, which are passed over.
         other: number of all further files, images and notes included, by suffix.
+        images: all images, those of folders of frames included; None where nobody asked for them, since sets of frames
+            have millions.
         closed: folders that may not be opened.
     """
 
@@ -48,6 +50,7 @@ class Tree:
     notes: list[str] = field(default_factory=list)
     hidden: int = 0
     other: Counter[str] = field(default_factory=Counter)
+    images: list[str] | None = None
     closed: list[str] = field(default_factory=list)
 
     def match(self, *patterns: str) -> list[str]:
@@ -55,9 +58,9 @@ class Tree:
         return [note for note in self.notes if any(fnmatch(PurePosixPath(note).name, pattern) for pattern in patterns)]
 
 
-def walk(folder: Path) -> Tree:
-    """Look at everything below `folder`."""
-    tree = Tree(folder)
+def walk(folder: Path, *, images: bool = False) -> Tree:
+    """Look at everything below `folder`; `images`: note their names, too."""
+    tree = Tree(folder, images=[] if images else None)
     _enter(tree, "", set())
     _part_flows(tree)
     return tree
@@ -95,6 +98,8 @@ def _note(tree: Tree, file: str) -> None:
         tree.videos.append(file)
         return
     tree.other[suffix] += 1
+    if tree.images is not None and suffix in IMAGE_SUFFIXES:
+        tree.images.append(file)
     if suffix == ".tar":
         tree.archives.append(file)
     elif suffix in _NOTE_SUFFIXES:
