@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from peers.step import Batch, PlainStep
+from peers.step import Batch, PlainStep, Queue
 from peers.trunks import c3d
 from peers.views import colour_maps, coloured, look
 
@@ -38,8 +38,7 @@ class Peer(PlainStep):
         self.size, self.momentum = size, momentum
         self.network = TwoHeads(width, dim)
         self.keys = copy.deepcopy(self.network).requires_grad_(False)
-        self.register_buffer("queue", torch.empty(queue, dim))
-        self.register_buffer("position", torch.zeros((), dtype=torch.int64))
+        self.queue = Queue(queue, dim)
 
     @torch.no_grad()
     def prepare(self, read: Batch) -> Batch:
@@ -76,7 +75,7 @@ class Peer(PlainStep):
             same, same_motion = self.keys(ready["positive"])
         appearance, motion = self.network(ready["query"])
         self.fresh = other
-        negatives = appearance @ self.queue.t()
+        negatives = appearance @ self.queue.rows.t()
         right = torch.zeros(len(other), dtype=torch.int64)
         positives = ((appearance * key).sum(1, keepdim=True) for key in (same, other))
         told = [cross_entropy(torch.cat([positive, negatives], 1) / 0.07, right) for positive in positives]
@@ -85,8 +84,4 @@ class Peer(PlainStep):
 
     def after(self) -> None:
         """Keys at the other speed enter the queue."""
-        count, size, place = len(self.fresh), len(self.queue), int(self.position)
-        first = min(count, size - place)
-        self.queue[place : place + first] = self.fresh[:first]
-        self.queue[: count - first] = self.fresh[first:]
-        self.position.fill_((place + count) % size)
+        self.queue.push(self.fresh)

@@ -1,4 +1,4 @@
-"""The step that all peers share: prepare, forward, backward, SGD."""
+"""What peers share: the step (prepare, forward, backward, SGD), and a queue of keys."""
 
 from __future__ import annotations
 
@@ -59,3 +59,20 @@ class PlainStep(nn.Module):
         self.optimiser.step()
         self.after()
         return loss.detach()
+
+
+class Queue(nn.Module):
+    """The last keys, oldest overwritten first."""
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.empty(size, dim))
+        self.register_buffer("position", torch.zeros((), dtype=torch.int64))
+
+    def push(self, keys: Tensor) -> None:
+        """Store [B, dim], with B at most the size."""
+        count, size, place = len(keys), len(self.rows), int(self.position)
+        first = min(count, size - place)
+        self.rows[place : place + first] = keys[:first]
+        self.rows[: count - first] = keys[first:]
+        self.position.fill_((place + count) % size)

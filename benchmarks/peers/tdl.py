@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from peers.step import Batch, PlainStep
+from peers.step import Batch, PlainStep, Queue
 from peers.trunks import c3d
 from peers.views import colour_maps, coloured, look
 
@@ -37,8 +37,7 @@ class Peer(PlainStep):
         self.size, self.momentum = size, momentum
         self.network = Embedding(width, dim)
         self.keys = copy.deepcopy(self.network).requires_grad_(False)
-        self.register_buffer("queue", torch.empty(queue, dim))
-        self.register_buffer("position", torch.zeros((), dtype=torch.int64))
+        self.queue = Queue(queue, dim)
 
     @torch.no_grad()
     def prepare(self, read: Batch) -> Batch:
@@ -65,14 +64,10 @@ class Peer(PlainStep):
             self.fresh = self.keys(ready["positive"])
         own = (query * negative).sum(1, keepdim=True).masked_fill(~ready["distinct"][:, None], -torch.inf)
         positive = (query * self.fresh).sum(1, keepdim=True)
-        logits = torch.cat([positive, query @ self.queue.t(), own], 1) / 0.07
+        logits = torch.cat([positive, query @ self.queue.rows.t(), own], 1) / 0.07
         return cross_entropy(logits, torch.zeros(len(query), dtype=torch.int64))
 
     def after(self) -> None:
         """Keys enter the queue; the key network moves last."""
-        count, size, place = len(self.fresh), len(self.queue), int(self.position)
-        first = min(count, size - place)
-        self.queue[place : place + first] = self.fresh[:first]
-        self.queue[: count - first] = self.fresh[first:]
-        self.position.fill_((place + count) % size)
+        self.queue.push(self.fresh)
         torch._foreach_lerp_(list(self.keys.parameters()), list(self.network.parameters()), 1 - self.momentum)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from kinema.views import colour_exact, erasing, filters, masking, photometric, rand_augment, resampling, tables
+from kinema.views import affine, colour_exact, erasing, filters, masking, photometric, rand_augment, resampling, tables
 from tests.views.pictures import picture_clips
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-USERS = (colour_exact, erasing, filters, masking, photometric, rand_augment, resampling, tables)
+USERS = (affine, colour_exact, erasing, filters, masking, photometric, rand_augment, resampling, tables)
 
 
 @pytest.fixture(params=DEVICES)

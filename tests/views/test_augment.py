@@ -80,11 +80,19 @@ def test_a_static_clip_stays_static_and_clips_differ(clips):
     assert not any(torch.equal(out[0], other) for other in out[1:])
 
 
-def test_a_clip_does_not_depend_on_its_batch(clips):
-    draws = drawn(STRONG)
-    whole = STRONG.apply(clips, draws)
-    for i in range(3):
-        alone = STRONG.apply(clips[i : i + 1], {name: value[i : i + 1] for name, value in draws.items()})
+@pytest.mark.parametrize("pivot", ["clip", "frame", "channel"])
+@pytest.mark.parametrize("rotation", [0.0, 10.0])
+def test_a_clip_does_not_depend_on_its_batch(pivot, rotation):
+    clips = picture_clips(16)
+    jitter = ColourJitter(0.4, 0.4, 0.4, 0.1, p=0.6, each=0.6, pivot=pivot)
+    colours = Photometric(jitter, 0.5, None, Blur(0.3, taps=5))
+    view = ClipAugment(SIZE, ResizedCrop((0.3, 1.0)), rotation=rotation, photometric=colours)
+    draws = drawn(view, 16)
+    same, grey = (draws["factors"] == torch.tensor([1.0, 1.0, 1.0, 0.0])).all(1), draws["grey"]
+    assert all(bool((one & other).any()) for one in (same, ~same) for other in (grey, ~grey))
+    whole = view.apply(clips, draws)
+    for i in range(16):
+        alone = view.apply(clips[i : i + 1], {name: value[i : i + 1] for name, value in draws.items()})
         assert torch.equal(alone[0], whole[i])
 
 

@@ -36,7 +36,15 @@ def turn(clips: Tensor, quarters: int) -> Tensor:
 
 
 def turn_each(clips: Tensor, labels: Tensor, quarters: Sequence[int]) -> Tensor:
-    """Clips [B, C, T, S, S], clip b turned by `quarters[labels[b]]`; labels int64 [B] are not read on the host."""
+    """Clips [B, C, T, S, S], clip b turned by `quarters[labels[b]]`.
+
+    On the CPU clip by clip; elsewhere all turns of all clips, so that no label (int64 [B]) is read on the host.
+    """
+    if clips.device.type == "cpu":
+        out = torch.empty_like(clips, memory_format=torch.contiguous_format)
+        for shown, clip, label in zip(out, clips, labels.tolist(), strict=True):
+            shown.copy_(turn(clip, quarters[label]))
+        return out
     out = turn(clips, 0)
     for label, count in enumerate(quarters):
         chosen = (labels == label).view(-1, 1, 1, 1, 1)

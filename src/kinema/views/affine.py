@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from kinema.views.geometry import Size
-from kinema.views.masking import constant
+from kinema.views.masking import constant, skips
 
 
 def rotation_matrix(angle: Tensor, frame: Size) -> Tensor:
@@ -66,19 +67,33 @@ def warp(
     Returns:
         [B, C, T, height, width], dtype of `clips`.
     """
-    batch, channels, frames, height, width = clips.shape
     rows = torch.arange(size[0], device=clips.device) + 0.5
     columns = torch.arange(size[1], device=clips.device) + 0.5
     points = torch.stack(
         [columns.expand(*size), rows[:, None].expand(*size), torch.ones(size, device=clips.device)], -1
     )
-    found = torch.matmul(points.view(1, -1, 3), matrix.to(clips.device).float().transpose(1, 2)).view(batch, *size, 2)
+    found = torch.matmul(points.view(1, -1, 3), matrix.to(clips.device).float().transpose(1, 2))
+    found = found.view(len(clips), *size, 2)
+    look_up = partial(_look_up, mode=mode, fill=fill, truncate=truncate)
+    if not skips(clips):
+        return look_up(clips, found)
+    # Clip by clip, all that one needs stays in the processor's cache.
+    out = clips.new_empty((*clips.shape[:3], *size))
+    for i in range(len(clips)):
+        out[i] = look_up(clips[i : i + 1], found[i : i + 1])[0]
+    return out
+
+
+def _look_up(clips: Tensor, found: Tensor, *, mode: str, fill: Sequence[float] | None, truncate: bool) -> Tensor:
+    """The values of `clips` at the points `found` [B, h, w, 2]."""
+    batch, channels, frames, height, width = clips.shape
+    # Clips as read have their channels innermost: bytes are put in order before they become four times as many.
+    flat = clips.reshape(batch, channels * frames, height, width)
+    flat = flat.float() if clips.dtype == torch.uint8 else flat
     extent = constant((width, height), found.device)
-    values = clips.float() if clips.dtype == torch.uint8 else clips
-    flat = values.reshape(batch, channels * frames, height, width)
-    grid = (2 * found / extent - 1).to(values.dtype)
+    grid = (2 * found / extent - 1).to(flat.dtype)
     out = grid_sample(flat, grid, mode=mode, padding_mode="border", align_corners=False)
-    out = out.view(batch, channels, frames, *size)
+    out = out.view(batch, channels, frames, *out.shape[2:])
     if fill is not None:
         inside = ((found >= 0) & (found < extent)).all(-1)[:, None, None]
         out = torch.where(inside, out, constant(tuple(fill), out.device).to(out.dtype).view(1, -1, 1, 1, 1))

@@ -119,7 +119,8 @@ def jitter_matrix(jitter: ColourJitter, factors: Tensor, order: Tensor, *, means
     """
     now = start
     one = torch.eye(3, device=factors.device)
-    grey = constant(jitter.grey, factors.device).expand(3, 3)
+    # Matrices of all clips, not one for all: so products are the same in a batch and alone.
+    grey = constant(jitter.grey, factors.device).expand(len(factors), 3, 3)
     brightness, contrast, saturation, hue = (factor.view(-1, 1, 1) for factor in factors.unbind(1))
     maps = {
         BRIGHTNESS: one.expand(len(factors), 3, 3) if jitter.additive else brightness * one,
@@ -157,7 +158,8 @@ def hue_matrix(turns: Tensor) -> Tensor:
     one, zero = torch.ones_like(angle), torch.zeros_like(angle)
     rows = ((one, zero, zero), (zero, cosine, sine), (zero, -sine, cosine))
     turn = torch.cat([torch.cat(row, 2) for row in rows], 1)
-    return constant(_FROM_YIQ, turns.device) @ (turn @ constant(_TO_YIQ, turns.device))
+    there, back = (constant(values, turns.device).expand_as(turn) for values in (_TO_YIQ, _FROM_YIQ))
+    return back @ (turn @ there)
 
 
 def channel_means(clips: Tensor, pivot: Pivot) -> Tensor:
@@ -186,8 +188,7 @@ def normalise(clips: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) ->
     shape = (1, -1, *(1,) * (clips.ndim - 2))
     middle, spread = (constant(tuple(values), clips.device).view(shape) for values in (mean, std))
     if clips.dtype == torch.uint8:
-        middle, spread = 255 * middle, 255 * spread
-        clips = clips.float()
+        return clips.float().sub_(255 * middle).div_(255 * spread)
     return (clips - middle).div_(spread)
 
 

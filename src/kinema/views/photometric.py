@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -99,18 +100,47 @@ class Photometric:
         names = (name for name in _DRAWN if prefix + name in draws)
         drawn = {name: draws[prefix + name].to(clips.device, non_blocking=True) for name in names}
         if not skips(clips):
-            return self._chain(clips, drawn)
-        # Clip by clip, what one needs stays in the processor's cache, and what none needs is left out.
+            return self._chain(_Pixels(clips), drawn, self._operations)
+        # Clip by clip, what one needs stays in the processor's cache, and what none needs is left out. The matrices of
+        # all clips are made together, since so many small operations take longer than their pixels do.
+        first = tuple(takewhile(self._is_affine, self._operations))
+        starts = self._matrices(clips, drawn, first)
         out = torch.empty(clips.shape, dtype=torch.float32 if clips.dtype == torch.uint8 else clips.dtype)
         for i in range(len(clips)):
-            out[i] = self._chain(clips[i : i + 1], {name: numbers[i : i + 1] for name, numbers in drawn.items()})[0]
+            own = {name: numbers[i : i + 1] for name, numbers in drawn.items()}
+            out[i] = self._chain(_Pixels(clips[i : i + 1], starts[i]), own, self._operations[len(first) :])[0]
         return out
 
-    def _chain(self, clips: Tensor, drawn: Mapping[str, Tensor]) -> Tensor:
-        pixels = _Pixels(clips)
-        for name in self.order:
-            if getattr(self, name):
-                getattr(self, f"_{name}")(pixels, drawn)
+    @property
+    def _operations(self) -> tuple[str, ...]:
+        return tuple(name for name in self.order if getattr(self, name))
+
+    def _is_affine(self, name: str) -> bool:
+        return name == "grey" or (name == "colour" and self.colour is not None and not self.colour.exact)
+
+    def _matrices(self, clips: Tensor, drawn: Mapping[str, Tensor], names: tuple[str, ...]) -> list[Affine | None]:
+        """What the operations `names`, all affine, do to each clip; None where they change nothing."""
+        whole = _Unread(clips)
+        for name in names:
+            getattr(self, f"_{name}")(whole, drawn)
+        if whole.affine is None:
+            return [None] * len(clips)
+        changed = torch.zeros(len(clips), dtype=torch.bool)
+        if "colour" in names:
+            changed |= self._jittered(drawn["factors"])
+        if "grey" in names:
+            changed |= drawn["grey"]
+        parts = zip(whole.affine.matrix.split(1), whole.affine.offset.split(1), changed.tolist(), strict=True)
+        return [Affine(matrix, offset) if differs else None for matrix, offset, differs in parts]
+
+    def _jittered(self, factors: Tensor) -> Tensor:
+        """Bool [B]: clips whose colours are changed at all."""
+        assert self.colour is not None
+        return (factors != factors.new_tensor(self.colour.identity)).any(1)
+
+    def _chain(self, pixels: _Pixels, drawn: Mapping[str, Tensor], names: tuple[str, ...]) -> Tensor:
+        for name in names:
+            getattr(self, f"_{name}")(pixels, drawn)
         return pixels.values()
 
     def _colour(self, pixels: _Pixels, drawn: Mapping[str, Tensor]) -> None:
@@ -118,9 +148,15 @@ class Photometric:
         assert jitter is not None
         if jitter.exact:
             pixels.replace(jitter_exactly(jitter, pixels.values(), factors, order))
-        elif not skips(factors) or bool((factors != factors.new_tensor(jitter.identity)).any()):
-            means = pixels.means(jitter, factors)
-            pixels.affine = jitter_matrix(jitter, factors, order, means=means, start=pixels.pending())
+            return
+        changed = self._jittered(factors)
+        if skips(factors) and not bool(changed.any()):
+            return
+        before, means = pixels.pending(), pixels.means(jitter, factors)
+        after = jitter_matrix(jitter, factors, order, means=means, start=before)
+        # A matrix of factors that change nothing is not quite one: a clip must not depend on the others of its batch.
+        kept = changed[:, None, None]
+        pixels.affine = Affine(*(torch.where(kept, new, old) for new, old in zip(after, before, strict=True)))
 
     def _grey(self, pixels: _Pixels, drawn: Mapping[str, Tensor]) -> None:
         turned = drawn["grey"]
@@ -142,23 +178,25 @@ class Photometric:
 class _Pixels:
     """Values, and an affine map that has not been applied to them yet."""
 
-    def __init__(self, clips: Tensor) -> None:
+    def __init__(self, clips: Tensor, affine: Affine | None = None) -> None:
         self.bytes = clips.dtype == torch.uint8
         self.raw = clips.float() if self.bytes else clips
-        self.affine: Affine | None = None
+        self.affine = affine
 
     def pending(self) -> Affine:
         """What is to be applied: at first the scaling of bytes."""
         if self.affine is not None:
             return self.affine
         batch, device = len(self.raw), self.raw.device
-        matrix = torch.eye(3, device=device, dtype=self.raw.dtype) / (255 if self.bytes else 1)
-        return Affine(matrix.expand(batch, 3, 3), torch.zeros(batch, 3, 1, device=device, dtype=self.raw.dtype))
+        dtype = self.raw.dtype if self.raw.is_floating_point() else torch.float32
+        matrix = torch.eye(3, device=device, dtype=dtype) / (255 if self.bytes else 1)
+        return Affine(matrix.expand(batch, 3, 3), torch.zeros(batch, 3, 1, device=device, dtype=dtype))
 
     def means(self, jitter: ColourJitter, factors: Tensor) -> Tensor:
         """Channel means of the raw values; zeros where no clip's contrast changes."""
         if skips(factors) and bool((factors[:, CONTRAST] == 1).all()):
-            return self.raw.new_zeros(len(factors), 3, 1)
+            frames = self.raw.shape[2] if jitter.pivot.startswith("frame") else 1
+            return self.raw.new_zeros(len(factors), 3, frames)
         return channel_means(self.raw, jitter.pivot)
 
     def values(self) -> Tensor:
@@ -172,3 +210,15 @@ class _Pixels:
     def replace(self, values: Tensor) -> None:
         """Go on with `values`, in [0, 1]."""
         self.raw, self.bytes, self.affine = values, False, None
+
+
+class _Unread(_Pixels):
+    """Many clips of which only the means are looked at, one after the other."""
+
+    def __init__(self, clips: Tensor) -> None:
+        self.bytes, self.raw, self.affine = clips.dtype == torch.uint8, clips, None
+
+    def means(self, jitter: ColourJitter, factors: Tensor) -> Tensor:
+        """Channel means of the raw values; zeros for clips whose contrast does not change."""
+        clips = zip(self.raw.split(1), factors.split(1), strict=True)
+        return torch.cat([_Pixels(clip).means(jitter, own) for clip, own in clips])

@@ -3,9 +3,10 @@
 Pixel i covers [i, i + 1): its centre is at i + 1/2 (`align_corners=False`), as in PyTorch, PIL and OpenCV.
 
 On the CPU each clip's window is cut out and resampled by `torch.nn.functional.interpolate`; the result is the stock
-library's. Elsewhere, and for boxes of floating numbers, the same weights are two small matrices per clip, multiplied
-from both sides: no drawn number is read on the host. uint8 clips are rounded after each direction in both, as PyTorch
-and PIL do, so that the two differ by one level at most (bicubic: two).
+library's. Boxes of floating numbers are looked up by `grid_sample`. Elsewhere, and with other kernels than plain
+bilinear, the same weights are two small matrices per clip, multiplied from both sides: no drawn number is read on the
+host. uint8 clips are rounded after each direction, as PyTorch and PIL do (by `grid_sample` once), so that all differ by
+one level at most (bicubic: two).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from kinema.errors import RecipeError
+from kinema.views.affine import view_matrix, warp
 from kinema.views.geometry import Size, gather_pixels
 from kinema.views.masking import constant, skips
 
@@ -62,9 +64,13 @@ def resample(clips: Tensor, box: Tensor, flip: Tensor | None, size: Size, kernel
     flip = torch.zeros_like(box[:, 0], dtype=torch.bool) if flip is None else flip.to(clips.device, non_blocking=True)
     if kernel.mode == "nearest":
         return _nearest(clips, box, flip, size, kernel)
-    if skips(clips) and not box.is_floating_point():
+    if not skips(clips):
+        return _matrices(clips, box, flip, size, kernel)
+    if not box.is_floating_point():
         return _windows(clips, box, flip, size, kernel)
-    return _matrices(clips, box, flip, size, kernel)
+    # Four looks at the frame for each pixel of the view, instead of rows and columns of weights that are mostly zero.
+    warped = kernel == BILINEAR
+    return warp(clips, view_matrix(box, flip, size), size) if warped else _matrices(clips, box, flip, size, kernel)
 
 
 def resample_flow(
