@@ -13,6 +13,7 @@ from kinema.errors import DataError, RecipeError
 from kinema.evaluation.baselines import calibrated
 from kinema.evaluation.extract import Extraction, FeatureTable, Progress, extract_all
 from kinema.evaluation.pixels import PIXEL_ARMS, PIXELS, PixelReader, split_references
+from kinema.evaluation.sequences import sequence_tables, takes_sequences
 from kinema.evaluation.settings import EvaluationSettings
 from kinema.evaluation.splits import Split
 from kinema.modules.encoder import Encoder
@@ -65,6 +66,8 @@ def planned_tables(
         DataError: rows cannot be read and may not be skipped, or none can be read.
     """
     encoders = {arm.key: arm.encoder for arm in arms if arm.encoder is not None}
+    if takes_sequences(list(encoders.values())):
+        return [sequence_tables(encoders, manifest, plan, progress) for plan in plans]
     pixels = [arm for arm in arms if arm.encoder is None]
     direct = {PIXELS: PixelReader()} if pixels else {}
     taken = extract_all(encoders, manifest, plans, direct=direct, progress=progress)

@@ -60,6 +60,7 @@ def evaluate_embeddings(folder: Path, settings: EvaluationSettings | None = None
 def _refuse_networks(wanted: Wanted, views: str) -> None:
     """Raise RecipeError where a protocol needs what vectors do not tell."""
     others = [one.name for one in wanted.attending] + [one.name for one in wanted.training]
+    others += [one.name for one in wanted.sequences]
     others += [one.name for one in wanted.stored if one.tap or one.taps]
     if wanted.similarity is not None:
         others.append(wanted.similarity.name)

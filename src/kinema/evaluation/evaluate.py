@@ -15,6 +15,7 @@ from kinema.evaluation.judging import Wanted, judge_draws, take
 from kinema.evaluation.propagation.judging import evaluate_propagation
 from kinema.evaluation.recorder import Recorder
 from kinema.evaluation.rows import Results, plain
+from kinema.evaluation.sequence_judging import suited
 from kinema.evaluation.settings import EvaluationSettings
 from kinema.evaluation.similarity import evaluate_pairs
 from kinema.evaluation.splits import labelled, make_split
@@ -43,7 +44,7 @@ def evaluate(
         DataError: a video cannot be read, a column is missing, a split is impossible.
         RecipeError: an unknown protocol or view preset, or a baseline that cannot be had.
     """
-    settings = settings or EvaluationSettings()
+    settings = suited(settings or EvaluationSettings(), encoders)
     wanted = Wanted(settings)
     if wanted.similarity is not None:
         return evaluate_pairs(

@@ -21,18 +21,20 @@ from kinema.evaluation.finetune import finetune, finetune_card, finetuned_scores
 from kinema.evaluation.finetune_presets import FineTune
 from kinema.evaluation.measure import Measured, run_protocol
 from kinema.evaluation.pairing import SimilarityPreset
+from kinema.evaluation.propagation.presets import Propagation
 from kinema.evaluation.protocols import (
     PROTOCOLS,
     AnyProtocol,
     Attending,
     EpisodeProtocol,
+    SequenceAttending,
     Similarity,
     Training,
     protocol,
 )
-from kinema.evaluation.propagation.presets import Propagation
 from kinema.evaluation.recorder import PIXEL_PROTOCOL, Recorder
 from kinema.evaluation.rows import plain
+from kinema.evaluation.sequence_judging import attend_sequences, shown_views
 from kinema.evaluation.settings import EvaluationSettings
 from kinema.evaluation.splits import Split
 from kinema.evaluation.subsets import subset_split
@@ -49,7 +51,7 @@ class Wanted:
     """The protocols of an evaluation by what they need.
 
     Attributes:
-        stored, episodes, attending, training: protocols of each kind.
+        stored, episodes, attending, sequences, training: protocols of each kind.
         similarity: how pairs are judged, where that is what is wanted, and nothing else.
         propagation: how labels are carried, where that is what is wanted, and nothing else.
         classifies: any of them names classes otherwise than by a plane, so that the logistic regression that defines
@@ -63,6 +65,7 @@ class Wanted:
         self.stored = [one for one in found if isinstance(one, Protocol)]
         self.episodes = [one for one in found if isinstance(one, EpisodeProtocol)]
         self.attending = [one for one in found if isinstance(one, Attending)]
+        self.sequences = [one for one in found if isinstance(one, SequenceAttending)]
         self.training = [one for one in found if isinstance(one, Training)]
         self.similarity = _alone(found)
         self.propagation = _carried(found)
@@ -150,6 +153,7 @@ def judge_all(
     """Run every protocol on every arm that it suits, on the recorder's split, and record what comes out."""
     _judge(recorder, arms, tables, wanted, options)
     _attend(recorder, arms, tables, wanted, options)
+    attend_sequences(recorder, arms, wanted.sequences, options)
     _finetune(recorder, arms, wanted, options)
 
 
@@ -162,18 +166,14 @@ def _judge(
         for found in _suited(arm, wanted):
             table = wanted.table(tables, found, arm)
             measured = run_protocol(found, table, recorder.split, seed, device=device)
-            card = found.card | {"views": _views(arm, wanted.views_of(found))}
+            card = found.card | {"views": shown_views(arm, wanted.views_of(found))}
             card |= {"feature dim": table.feature(found.tap).shape[2]}
             recorder.record(arm, found.name, measured, card, retrieves=found.retrieves)
         for one in wanted.episodes if recorder.draw == 0 else ():
             features = np.asarray(tables[0][arm.key].pooled[recorder.tested], np.float32).mean(1)
             accuracy = run_episodes(features, recorder.split.labels[recorder.tested], one.episodes, seed=seed)
-            card = {"views": _views(arm, wanted.views[0]), "episodes": plain(one.episodes)}
+            card = {"views": shown_views(arm, wanted.views[0]), "episodes": plain(one.episodes)}
             recorder.record_episodes(arm, one.name, accuracy, card)
-
-
-def _views(arm: Arm, views: str) -> str:
-    return "all frames, 20 x 20, grey" if arm.encoder is None else views
 
 
 def _suited(arm: Arm, wanted: Wanted) -> list[Protocol]:

@@ -84,6 +84,8 @@ LINEAR_PRESETS = {
     "cvrl": LinearPreset(
         lr=32.0, per=1024, lrs=(1.0, 0.1, 10.0), schedule=ScheduleConfig("cosine", warmup=5), batch=1024, norm="l2"
     ),
+    # LV-MAE, supplement.
+    "lv_mae": LinearPreset("adam", 1e-4, epochs=30, batch=16),
     # He et al., CVPR 2022, appendix A.1 [unverified]; the batch is ours, and with it the need for higher rates.
     "mae": LinearPreset(
         "lars",

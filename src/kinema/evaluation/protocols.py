@@ -18,6 +18,7 @@ from kinema.evaluation.probes import LINEAR, linear_protocol
 from kinema.evaluation.propagation.presets import NAME as PROPAGATION
 from kinema.evaluation.propagation.presets import Propagation, propagation
 from kinema.evaluation.retrieving import RETRIEVAL
+from kinema.evaluation.sequence_probe import SEQUENCE_PROBES, SequenceProbe
 from kinema.evaluation.svm import SVM
 from kinema.evaluation.tasks import Protocol
 
@@ -42,6 +43,14 @@ class Attending:
 
 
 @dataclass(frozen=True)
+class SequenceAttending:
+    """A protocol that trains LV-MAE's attentive probe on the tokens of sequences."""
+
+    name: str
+    preset: SequenceProbe
+
+
+@dataclass(frozen=True)
 class EpisodeProtocol:
     """A protocol whose number is a mean over episodes drawn from the test videos."""
 
@@ -57,13 +66,14 @@ class Similarity:
     preset: SimilarityPreset
 
 
-AnyProtocol = Protocol | Training | Attending | EpisodeProtocol | Similarity | Propagation
+AnyProtocol = Protocol | Training | Attending | SequenceAttending | EpisodeProtocol | Similarity | Propagation
 PROTOCOLS = {found.name: found for found in (*KNN, *LINEAR, *RETRIEVAL, *SVM)}
-TRAININGS: dict[str, Training | Attending] = {
+TRAININGS: dict[str, Training | Attending | SequenceAttending] = {
     **{f"finetune:{name}": Training(f"finetune:{name}", preset) for name, preset in FINETUNE_PRESETS.items()},
     **{f"linear:{name}": Training(f"linear:{name}", preset) for name, preset in FROZEN_PRESETS.items()},
     "attentive": Attending("attentive", AttentivePreset()),
     "attentive:across": Attending("attentive:across", AttentivePreset(across=True)),
+    **{f"attentive:{name}": SequenceAttending(f"attentive:{name}", probe) for name, probe in SEQUENCE_PROBES.items()},
 }
 _SHORT = {"retrieval": "retrieval:benchmark", "finetune": "finetune:quick", "linear:logreg": "linear"}
 
@@ -107,6 +117,8 @@ def protocol(name: str, options: Options | None = None) -> AnyProtocol:
         return Training(full, overridden(found.preset, options.get("finetune", {}), "finetune"))
     if isinstance(found, Attending):
         return Attending(full, overridden(found.preset, options.get(section, {}), section))
+    if isinstance(found, SequenceAttending):
+        return SequenceAttending(full, overridden(found.preset, options.get(section, {}), section))
     if full not in PROTOCOLS:
         raise RecipeError(
             f"there is no protocol called '{name}'.{suggest(base, [*PROTOCOLS, *TRAININGS, *_SHORT, 'episodes', NAME, PROPAGATION])}"

@@ -13,12 +13,16 @@ from kinema.evaluation.arms import UNTRAINED
 from kinema.evaluation.evaluate import evaluate
 from kinema.evaluation.extract import Extraction, FeatureTable, Progress, encoder_digest, extract
 from kinema.evaluation.rows import Results
+from kinema.evaluation.sequences import SEQUENCE
 from kinema.evaluation.settings import EvaluationSettings
 from kinema.evaluation.stored import described, write_embeddings
+from kinema.methods.sequences import RawSequence
 from kinema.modules.encoder import Encoder
 from kinema.training.checkpoint import Run, load_run
 
 TRAINED = "trained"
+RAW = "segments"
+"""The arm of the segment embeddings themselves, which a method of sequences must beat."""
 
 
 def evaluate_run(
@@ -30,7 +34,7 @@ def evaluate_run(
     others: Mapping[str, Encoder] | None = None,
     progress: Progress | None = None,
 ) -> Results:
-    """Evaluate a run's video encoder, the same network untrained, and the references; keep the results in the run.
+    """Evaluate a run's encoder, the same network untrained, and the references; keep the results in the run.
 
     Features are cached in `RUN/evaluation/cache`, so that a second evaluation with other protocols decodes nothing.
 
@@ -54,6 +58,8 @@ def evaluate_run(
     seed = run.recipe.seed
     # Folds and other draws of the evaluation keep their own seed, so that runs of other seeds meet the same ones.
     arms = {TRAINED: {seed: run.encoder()}, UNTRAINED: {seed: _untrained(run)}}
+    if run.encoder().input.modality == SEQUENCE:
+        arms[RAW] = {seed: RawSequence(run.encoder().feature_dim)}
     arms |= {arm: {seed: encoder} for arm, encoder in (others or {}).items()}
     # Of published weights nobody has the pre-training manifest: their rows are marked "unknown".
     seen = {TRAINED: run.manifest} if (run.folder / "data.parquet").is_file() else {}
@@ -98,7 +104,7 @@ def embed_run(
 
 def _untrained(run: Run) -> Encoder:
     products = run.untrained().products()
-    encoder = products.encoders.get(products.visual)
+    encoder = products.encoders.get(products.judged)
     if encoder is None:
-        raise RecipeError(f"{run.folder}: its method yields no encoder of videos or images to evaluate")
+        raise RecipeError(f"{run.folder}: its method yields no encoder of videos, images or sequences to evaluate")
     return encoder

@@ -88,7 +88,7 @@ class Store:
         if len(parts) == 1 and np.array_equal(places[:, 1], first + np.arange(len(keys))):
             rows: Array = self._parts[parts[0]][first : first + len(keys)]
             return rows
-        found = _room((len(keys), *self._parts[parts[0]].shape[1:]), self.precision)
+        found = room((len(keys), *self._parts[parts[0]].shape[1:]), self.precision)
         for number in parts:
             chosen = places[:, 0] == number
             found[chosen] = self._parts[number][places[chosen, 1]]
@@ -111,7 +111,8 @@ def _read_part(listed: Path) -> tuple[list[str], Array]:
     return keys, values
 
 
-def _room(shape: tuple[int, ...], precision: np.dtype[Any]) -> Array:
+def room(shape: tuple[int, ...], precision: np.dtype[Any]) -> Array:
+    """An array to be filled, in memory or, where it would be large, in a temporary file."""
     if int(np.prod(shape)) * precision.itemsize <= MEMORY_BYTES:
         return np.empty(shape, precision)
     with tempfile.TemporaryFile() as file:  # the mapping outlives the name and the handle

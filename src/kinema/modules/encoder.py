@@ -58,7 +58,10 @@ class EncoderInput:
         shape = (1, 3, *(1,) * (clip.ndim - 2))
         mean = torch.tensor(self.mean, device=clip.device).view(shape)
         std = torch.tensor(self.std, device=clip.device).view(shape)
-        return (clip.float() * (self.scale / 255.0) - mean) / std
+        factor = self.scale / 255.0
+        # Into one new tensor: clips are large, and memory taken anew costs more than the sums.
+        scaled = clip.float().mul_(factor) if clip.dtype == torch.uint8 else clip.float() * factor
+        return scaled.sub_(mean).div_(std)
 
 
 def shown(network: EncoderInput, clips: Tensor) -> Tensor:
@@ -111,3 +114,8 @@ class Products:
     def visual(self) -> str:
         """Name of the encoder that looks at videos: "video", or "image" where there is only one of single frames."""
         return "image" if "image" in self.encoders and "video" not in self.encoders else "video"
+
+    @property
+    def judged(self) -> str:
+        """Name of the encoder that is measured: the visual one, or "sequence" where there is none."""
+        return "sequence" if "sequence" in self.encoders and self.visual not in self.encoders else self.visual

@@ -155,13 +155,13 @@ class Run:
         return self.method.products()
 
     def encoder(self, name: str | None = None) -> Encoder:
-        """One encoder by name; None: that of videos, or of images where there is no other.
+        """One encoder by name; None: that of videos, or of images or sequences where there is no other.
 
         Raises:
             RecipeError: the method yields none of that name.
         """
         products = self.products()
-        encoders, name = products.encoders, name or products.visual
+        encoders, name = products.encoders, name or products.judged
         if name not in encoders:
             raise RecipeError(f"{self.folder}: no encoder '{name}'; this method yields {', '.join(encoders) or 'none'}")
         return encoders[name].eval()
