@@ -10,6 +10,7 @@ from kinema.training.distributed import choose_device
 from kinema.training.estimate import estimate_memory
 from kinema.training.loop import default_workers
 from kinema.training.recipe import Recipe
+from kinema.training.rows import chosen_rows
 from kinema.training.timeline import build_timeline
 
 
@@ -23,6 +24,7 @@ def dry_run(recipe: Recipe, manifest: Manifest) -> None:
     """Print the resolved recipe, samples, steps and a memory estimate; train nothing, write nothing."""
     method = recipe.build()
     manifest.require(method.columns, f"method '{recipe.method}'")
+    manifest = chosen_rows(manifest, recipe).train
     index = method.index(manifest)
     device = choose_device(recipe.device)
     # A curriculum orders its samples by a pass over the data, which a dry run does not make: all are counted.

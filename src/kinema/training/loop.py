@@ -39,6 +39,7 @@ from kinema.training.journal import rewind
 from kinema.training.monitor import Monitor
 from kinema.training.optimisers import build_optimisers
 from kinema.training.recipe import Recipe
+from kinema.training.rows import chosen_rows
 from kinema.training.schedules import lr_factor
 from kinema.training.stepper import Outcome, Stepper, check_precision
 from kinema.training.timeline import Timeline, build_timeline, share_of_batch
@@ -87,9 +88,9 @@ class Trainer:
         build_optimisers(method, recipe.optimiser)
         check_precision(method, recipe.precision, device)
         manifest.require(method.columns, f"method '{recipe.method}'")
-        self.manifest, self.held_out = _hold_out(manifest, recipe)
+        self.manifest, self.held_out, used = chosen_rows(manifest, recipe)
         self.index: Index = method.index(self.manifest)
-        _claim(folder, recipe, manifest, resume=resume)
+        _claim(folder, recipe, used, resume=resume)
         _setup(method, self.index, folder, self.workers)
         if world_size() > 1 and recipe.sync_bn:
             convert_sync_batchnorm(method)
@@ -315,21 +316,3 @@ def _data_json(manifest: Manifest) -> str:
     import json
 
     return json.dumps({"rows": len(manifest), "digest": manifest.digest()}, indent=1)
-
-
-def _hold_out(manifest: Manifest, recipe: Recipe) -> tuple[Manifest, Manifest | None]:
-    """Split off the rows of the pretext's own validation, whole groups together where the manifest has groups."""
-    if not recipe.validation:
-        return manifest, None
-    from kinema.randomness import numpy_generator
-
-    # Segments of one file are one group.
-    groups = manifest.column("group" if "group" in manifest.columns else "path")
-    names = sorted({str(group) for group in groups})
-    order = numpy_generator(recipe.seed, "validation").permutation(len(names))
-    held = {names[k] for k in order[: max(1, round(recipe.validation * len(names)))]}
-    inside = [row for row, group in enumerate(groups) if str(group) not in held]
-    if not inside:
-        raise DataError(f"validation={recipe.validation} holds out every row: lower it or add videos")
-    outside = [row for row, group in enumerate(groups) if str(group) in held]
-    return manifest.select(inside), manifest.select(outside)

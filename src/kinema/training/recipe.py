@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
+from kinema.data.fractions import FractionBy
 from kinema.errors import RecipeError, suggest
 from kinema.methods.base import Method
 from kinema.methods.registry import find_method, is_outside
@@ -94,6 +95,8 @@ class Recipe:
         keep: checkpoints that stay on disk.
         health: epochs between looks at the features; 0: only at the end.
         validation: share of the rows held out for the pretext's own validation.
+        fraction: share of the files, of those that are not held out, to train on: the first ceil(fraction x n).
+        fraction_by: their order: by "name", by "time" of recording, or "random" (see `kinema.data.fractions`).
         choose: the weights that a run stands for: its "last", or its "best", those with the least loss on the held-out
             rows at any look at the features (`health`).
     """
@@ -120,6 +123,8 @@ class Recipe:
     keep: int = 2
     health: float = 1.0
     validation: float = 0.0
+    fraction: float = 1.0
+    fraction_by: FractionBy = "name"
     choose: Literal["last", "best"] = "last"
 
     def __post_init__(self) -> None:
@@ -136,6 +141,8 @@ class Recipe:
             raise RecipeError(f"ema={self.ema}: a decay lies in [0, 1); 0 means no average")
         if not 0 <= self.validation < 1:
             raise RecipeError(f"validation={self.validation}: a share of the rows, in [0, 1)")
+        if not 0 < self.fraction <= 1:
+            raise RecipeError(f"fraction={self.fraction}: a share of the files, above 0 and at most 1")
         if self.choose == "best" and not self.validation:
             raise RecipeError("choose=best needs held-out rows to judge by: set validation, for example validation=0.1")
         if self.optimiser.lr <= 0:
