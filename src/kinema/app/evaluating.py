@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -11,17 +12,18 @@ from kinema.app.progress import progress_bar
 from kinema.data.opening import open_manifest
 from kinema.evaluation import EvaluationSettings, Extraction, Results, as_rich, with_overrides
 from kinema.evaluation.embedded import evaluate_embeddings
-from kinema.evaluation.pretrained import PREFIX, load_pretrained
-from kinema.evaluation.runs import embed_run, evaluate_run
-from kinema.training.checkpoint import load_run
+from kinema.evaluation.pretrained import PREFIX, arm_name, load_pretrained
+from kinema.evaluation.runs import embed_pretrained, embed_run, evaluate_pretrained, evaluate_run
+from kinema.training.checkpoint import Run, load_run
 from kinema.training.distributed import choose_device
 from kinema.training.loop import cpu_threads, default_workers
 
 
 def evaluate_to_screen(
-    run_folder: Path,
+    named: str | Path,
     data: Path,
     *,
+    out: Path | None = None,
     protocols: tuple[str, ...] = ("knn", "linear", "retrieval"),
     folds: str | None = None,
     within: str | None = None,
@@ -33,19 +35,37 @@ def evaluate_to_screen(
     baselines: Sequence[str] = (),
     overrides: Sequence[str] = (),
 ) -> Results:
-    """Evaluate a run on labelled videos and print rows and comparisons; `baselines` are networks named "hf:PATH"."""
-    others = {_arm(named): load_pretrained(named) for named in baselines}
-    run = load_run(run_folder, method=method)
+    """Evaluate a run, or "hf:PATH", a network of others, on labelled videos; print rows and comparisons.
+
+    `baselines` are further such networks. Results of a run go into it, of a network to `out` or runs/hf-NAME.
+    """
+    others = {arm_name(other): load_pretrained(other) for other in baselines}
+    run = None if is_pretrained(named) else load_run(named, method=method)
     device = choose_device("auto")
     extraction = _extraction(device, views, workers, skip_broken=skip_broken)
     settings = EvaluationSettings(protocols=protocols, folds=folds, within=within, extraction=extraction)
     settings = with_overrides(settings, overrides)
     manifest = open_manifest(data, refuse_broken=not skip_broken)
-    name = name or data.stem
-    with progress_bar(f"evaluating {run_folder}") as tick, cpu_threads(run.recipe, device):
-        results = evaluate_run(run, manifest, settings, name=name, others=others, progress=tick)
-    _show(results, run_folder / "evaluation" / name)
+    folder, name = run.folder if run else out or pretrained_folder(str(named)), name or data.stem
+    with progress_bar(f"evaluating {named}") as tick, _threads(run, device):
+        if run is None:
+            results = evaluate_pretrained(
+                str(named), manifest, folder, settings, name=name, others=others, progress=tick
+            )
+        else:
+            results = evaluate_run(run, manifest, settings, name=name, others=others, progress=tick)
+    _show(results, folder / "evaluation" / name)
     return results
+
+
+def is_pretrained(named: str | Path) -> bool:
+    """Whether a network of other people is meant, and no run folder."""
+    return str(named).startswith(PREFIX)
+
+
+def pretrained_folder(named: str) -> Path:
+    """runs/hf-NAME, with what was changed: hf:folder/model@stride=2 has runs/hf-model@stride=2."""
+    return Path("runs") / arm_name(named).replace(":", "-")
 
 
 def evaluate_embeddings_to_screen(
@@ -65,7 +85,7 @@ def evaluate_embeddings_to_screen(
 
 
 def embed_to_folder(
-    run_folder: Path,
+    named: str | Path,
     data: Path,
     out: Path,
     *,
@@ -74,13 +94,16 @@ def embed_to_folder(
     method: str | None = None,
     workers: int | None = None,
 ) -> None:
-    """Write embeddings of all videos of a manifest, and say what lies where."""
-    run = load_run(run_folder, method=method)
+    """Write embeddings of all videos under a run's encoder, or under "hf:PATH", and say what lies where."""
+    run = None if is_pretrained(named) else load_run(named, method=method)
     device = choose_device("auto")
     extraction = _extraction(device, views, workers, skip_broken=skip_broken)
     manifest = open_manifest(data, refuse_broken=not skip_broken)
-    with progress_bar(f"embedding {data}") as tick, cpu_threads(run.recipe, device):
-        table = embed_run(run, manifest, out, extraction, progress=tick)
+    with progress_bar(f"embedding {data}") as tick, _threads(run, device):
+        if run is None:
+            table = embed_pretrained(str(named), manifest, out, extraction, progress=tick)
+        else:
+            table = embed_run(run, manifest, out, extraction, progress=tick)
     videos, clips, dim = table.pooled.shape
     print(f"{out}: {videos} videos, {clips} views each, {dim} numbers per vector")
     print(f"next: kinema evaluate {out}")
@@ -91,10 +114,8 @@ def _extraction(device: torch.device, views: str, workers: int | None, *, skip_b
     return Extraction(views=views, workers=reading, device=str(device), skip_broken=skip_broken)
 
 
-def _arm(named: str) -> str:
-    """hf:folder/model@stride=2 is the arm hf:model@stride=2."""
-    path, _, options = named.removeprefix(PREFIX).partition("@")
-    return PREFIX + Path(path).name + (f"@{options}" if options else "")
+def _threads(run: Run | None, device: torch.device) -> AbstractContextManager[None]:
+    return cpu_threads(run.recipe, device) if run else nullcontext()
 
 
 def _show(results: Results, place: Path) -> None:

@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 def add_evaluate(commands: Commands) -> None:
     """`kinema evaluate`."""
     parser = commands.add_parser("evaluate", help="measure a trained encoder on labelled videos, beside its baselines")
-    parser.add_argument("run_folder", metavar="RUN", type=Path, help="run folder of pretrain, or folder of embeddings")
+    parser.add_argument(
+        "run_folder",
+        metavar="RUN",
+        help="run folder of pretrain, folder of embeddings, or hf:PATH of another network",
+    )
+    parser.add_argument("-o", "--out", type=Path, default=None, help="results of hf:PATH (default: runs/hf-NAME)")
     parser.add_argument("--data", type=Path, default=None, help="labelled manifest, CSV, or folder per class")
     parser.add_argument("--protocol", default="knn,linear,retrieval", help="comma-separated protocols")
     parser.add_argument("--folds", default=None, metavar="COLUMN", help="leave one value of this column out at a time")
@@ -40,10 +45,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     protocols = tuple(options.protocol.split(","))
     if options.data is None:
-        if not is_embeddings(options.run_folder):
+        if not is_embeddings(Path(options.run_folder)):
             raise DataError(f"{options.run_folder} is no folder of embeddings: name the videos with --data")
         evaluate_embeddings_to_screen(
-            options.run_folder,
+            Path(options.run_folder),
             protocols=protocols,
             folds=options.folds,
             within=options.within,
@@ -54,6 +59,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     evaluate_to_screen(
         options.run_folder,
         options.data,
+        out=options.out,
         protocols=protocols,
         folds=options.folds,
         within=options.within,
@@ -88,7 +94,7 @@ def add_embed(commands: Commands) -> None:
     """`kinema embed`."""
     parser = commands.add_parser("embed", help="write the vectors of videos under a trained encoder to a folder")
     parser.add_argument(
-        "run_folder", metavar="RUN", help="run folder written by pretrain; with --segments also hf:PATH, or pixels"
+        "run_folder", metavar="RUN", help="run folder written by pretrain, or hf:PATH; with --segments also pixels"
     )
     parser.add_argument("--data", type=Path, required=True, help="manifest, CSV, or folder of videos")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write")
@@ -123,7 +129,7 @@ def _embed(options: argparse.Namespace) -> None:
         segments_to_folder(named, data, out, cutting, method=options.method, workers=options.workers)
         return
     embed_to_folder(
-        Path(options.run_folder),
+        options.run_folder,
         options.data,
         options.out,
         views=options.views or "uniform10",
@@ -131,6 +137,41 @@ def _embed(options: argparse.Namespace) -> None:
         method=options.method,
         workers=options.workers,
     )
+
+
+def add_segments(commands: Commands) -> None:
+    """`kinema segments`."""
+    parser = commands.add_parser(
+        "segments", help="find hidden segments of long videos by what a run predicts, or read numbers off its features"
+    )
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="run folder of lv-mae")
+    parser.add_argument("--data", type=Path, required=True, help="folder of embed --segments, or table with features")
+    parser.add_argument("--ratio", type=float, default=0.5, help="share of the segments that is hidden (default: 0.5)")
+    parser.add_argument(
+        "--masking", choices=("random", "low_similarity", "high_similarity"), default="random", help="which are hidden"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of random masks")
+    parser.add_argument("--name", default=None, help="name of this evaluation (default: the data's)")
+    parser.add_argument(
+        "--regress", default=None, metavar="COLUMN", help="tell this column instead (two: LIKES,DISLIKES)"
+    )
+    parser.add_argument(
+        "--transform", choices=("none", "log_views", "like_ratio"), default="none", help="of what is told"
+    )
+    parser.add_argument("--method", default=None, help="repeat package.module:Class of a method from outside")
+    parser.set_defaults(run=_segments)
+
+
+def _segments(options: argparse.Namespace) -> None:
+    from kinema.app.segment_judging import regression_to_screen, segments_to_screen
+    from kinema.evaluation.masked_segments import Hiding
+
+    run, data, method = options.run_folder, options.data, options.method
+    if options.regress is not None:
+        regression_to_screen(run, data, tuple(options.regress.split(",")), options.transform, method=method)
+        return
+    hiding = Hiding(options.ratio, options.masking, seed=options.seed)
+    segments_to_screen(run, data, hiding, name=options.name, method=method)
 
 
 def add_report(commands: Commands) -> None:

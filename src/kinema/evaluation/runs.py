@@ -12,6 +12,7 @@ from kinema.errors import RecipeError
 from kinema.evaluation.arms import UNTRAINED
 from kinema.evaluation.evaluate import evaluate
 from kinema.evaluation.extract import Extraction, FeatureTable, Progress, encoder_digest, extract
+from kinema.evaluation.pretrained import arm_name, load_pretrained
 from kinema.evaluation.rows import Results
 from kinema.evaluation.sequences import SEQUENCE
 from kinema.evaluation.settings import EvaluationSettings
@@ -51,10 +52,6 @@ def evaluate_run(
         DataError: a video cannot be read, or labels or a split are missing.
     """
     run = run if isinstance(run, Run) else load_run(run)
-    settings = settings or EvaluationSettings()
-    folder = run.folder / "evaluation"
-    if settings.extraction.cache is None:
-        settings = replace(settings, extraction=replace(settings.extraction, cache=folder / "cache"))
     seed = run.recipe.seed
     # Folds and other draws of the evaluation keep their own seed, so that runs of other seeds meet the same ones.
     arms = {TRAINED: {seed: run.encoder()}, UNTRAINED: {seed: _untrained(run)}}
@@ -63,8 +60,33 @@ def evaluate_run(
     arms |= {arm: {seed: encoder} for arm, encoder in (others or {}).items()}
     # Of published weights nobody has the pre-training manifest: their rows are marked "unknown".
     seen = {TRAINED: run.manifest} if (run.folder / "data.parquet").is_file() else {}
+    settings = _cached(settings or EvaluationSettings(), run.folder)
     results = evaluate(arms, manifest, settings, pretraining=seen, progress=progress)
-    results.write(folder / name)
+    results.write(run.folder / "evaluation" / name)
+    return results
+
+
+def evaluate_pretrained(
+    named: str,
+    manifest: Manifest,
+    folder: Path,
+    settings: EvaluationSettings | None = None,
+    *,
+    name: str = "results",
+    others: Mapping[str, Encoder] | None = None,
+    progress: Progress | None = None,
+) -> Results:
+    """Evaluate a network of other people, "hf:PATH", as `evaluate_run` does a run; results go to `folder`.
+
+    Nobody has its pre-training manifest: rows are marked "unknown".
+
+    Raises:
+        MissingExtra, RecipeError: as `load_pretrained`.
+        DataError: a video cannot be read, or labels or a split are missing.
+    """
+    arms = {TRAINED: load_pretrained(named), UNTRAINED: load_pretrained(named, trained=False), **(others or {})}
+    results = evaluate(arms, manifest, _cached(settings or EvaluationSettings(), folder), progress=progress)
+    results.write(folder / "evaluation" / name)
     return results
 
 
@@ -100,6 +122,29 @@ def embed_run(
     about = described(run.folder.resolve().name, encoder, encoder_digest(encoder))
     write_embeddings(folder, table, manifest, views=options.views, encoder=about, seen=seen)
     return table
+
+
+def embed_pretrained(
+    named: str,
+    manifest: Manifest,
+    folder: Path,
+    extraction: Extraction | None = None,
+    *,
+    progress: Progress | None = None,
+) -> FeatureTable:
+    """As `embed_run`, under a network of other people, "hf:PATH"; nothing is cached."""
+    options, encoder = replace(extraction or Extraction(), taps=()), load_pretrained(named)
+    table = extract({TRAINED: encoder}, manifest, options, progress=progress)[TRAINED]
+    about = described(arm_name(named), encoder, encoder_digest(encoder))
+    write_embeddings(folder, table, manifest, views=options.views, encoder=about, seen=None)
+    return table
+
+
+def _cached(settings: EvaluationSettings, folder: Path) -> EvaluationSettings:
+    """With features kept in the folder, unless the settings name a place."""
+    if settings.extraction.cache is not None:
+        return settings
+    return replace(settings, extraction=replace(settings.extraction, cache=folder / "evaluation" / "cache"))
 
 
 def _untrained(run: Run) -> Encoder:
