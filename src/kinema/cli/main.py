@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from kinema import __version__
-from kinema.cli.judging import add_compare, add_embed, add_evaluate, add_report
+from kinema.cli.judging import add_compare, add_embed, add_evaluate, add_report, add_segments
 from kinema.cli.learning import add_demo, add_export, add_import, add_labels, add_methods, add_pretrain
 from kinema.cli.storing import add_flow, add_pack, add_verify
 from kinema.cli.videos import add_scan, add_synth
@@ -20,6 +20,7 @@ _COMMANDS = (
     add_evaluate,
     add_compare,
     add_embed,
+    add_segments,
     add_report,
     add_import,
     add_export,
