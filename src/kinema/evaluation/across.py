@@ -15,13 +15,13 @@ from kinema.evaluation.arms import CALIBRATED, SCRATCH, UNTRAINED
 from kinema.evaluation.compare import Judged, compare
 from kinema.evaluation.evaluated import Evaluated, group_names
 from kinema.evaluation.measure import group_means
-from kinema.evaluation.pixels import PIXEL_ARMS
+from kinema.evaluation.pixels import REFERENCE_ARMS
 from kinema.evaluation.rows import Comparison, ResultRow
 from kinema.metrics import holm, paired_bootstrap, ranks_of
 
 FloatArray = npt.NDArray[np.float64]
 Draw = tuple[int, int]
-_BASELINES = (UNTRAINED, CALIBRATED, SCRATCH, *PIXEL_ARMS)
+_BASELINES = (UNTRAINED, CALIBRATED, SCRATCH, *REFERENCE_ARMS)
 _STATED = ("views", "aggregation", "preset", "normalisation", "distance", "feature", "training subset")
 
 
@@ -130,7 +130,7 @@ def _judged(evaluated: Sequence[Evaluated]) -> Iterator[Judged]:
 
 def _references(evaluated: Evaluated) -> Iterator[Judged]:
     """The pixel references, which are the same for all runs."""
-    for arm in PIXEL_ARMS:
+    for arm in REFERENCE_ARMS:
         yield from _hits(evaluated, arm)
 
 
@@ -150,7 +150,12 @@ def _hits(evaluated: Evaluated, arm: str) -> Iterator[Judged]:
 
 
 def hits_of(predicted: npt.NDArray[Any], labels: npt.NDArray[Any]) -> FloatArray:
-    """Percent right [N] of class scores [N, C], of int64 ranks [N], or of the ranks of single views [N, views]."""
+    """Percent right [N] of class scores [N, C], of int64 ranks [N], or of the ranks of single views [N, views].
+
+    Floats [N] are percent already.
+    """
+    if predicted.ndim == 1 and predicted.dtype.kind == "f":
+        return np.asarray(predicted, np.float64)
     ranks = predicted if predicted.dtype.kind in "iu" else ranks_of(predicted, labels)
     return np.asarray(100.0 * (ranks == 1).reshape(len(labels), -1).mean(1), np.float64)
 

@@ -51,9 +51,11 @@ def difference_lines(across: Across) -> list[tuple[str, ...]]:
 def across_note(across: Across) -> str:
     """What the numbers are about, and what a reader must know before trusting a difference."""
     facts = across.facts
+    guess = facts["largest class"]
+    classes = "" if guess is None else f", {facts['classes']} classes"
+    named = "" if guess is None else f" Always naming the largest class scores {guess:.2f} %."
     text = (
-        f"{facts['test videos']} test videos in {facts['groups']} groups, {facts['classes']} classes; "
-        f"{facts['split']}. Always naming the largest class scores {facts['largest class']:.2f} %. "
+        f"{facts['test videos']} test samples in {facts['groups']} groups{classes}; {facts['split']}.{named} "
         "Intervals: 95 %, resampled over groups and seeds."
     )
     tests = len(across.comparisons)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 Lined = tuple[Sequence[str], Sequence[Sequence[str]]]
 ROW_HEAD = ("arm", "protocol", "metric", "video %", "clip %", "by seed", "exposure")
 COMPARISON_HEAD = ("arm", "against", "protocol", "points", "95 % interval", "p", "groups", "verdict")
-_HEADLINES = ("top1", "R@1", "R@5", "AUC")
+PROPAGATION_HEADLINES = ("J&F", "J", "F", "mIoU", "PCK@0.1", "PCK@0.2")
+_HEADLINES = ("top1", "R@1", "R@5", "AUC", *PROPAGATION_HEADLINES)
 
 
 def result_lines(results: Results, *, every_metric: bool = False) -> list[tuple[str, ...]]:
@@ -52,7 +53,10 @@ def comparison_lines(results: Results) -> list[tuple[str, ...]]:
 def footnote(results: Results) -> str:
     """What the numbers are about: split, counts, what was left out or seen before, and what guessing would score."""
     row = results.rows[0]
-    card, guess = row.card, results.info["largest class"]
+    card = row.card
+    if "task" in card:
+        return "".join([_carried(row), *_left_out(results), *_seen_before(results)])
+    guess = results.info["largest class"]
     kind = "pairs" if "pairs" in card else "videos"
     text = (
         f"{row.n_test} test {kind} in {card['groups']} groups, {card['classes']} classes, "
@@ -60,6 +64,14 @@ def footnote(results: Results) -> str:
         "Intervals: 95 %, resampled over groups (and seeds)."
     )
     return "".join([text, *_left_out(results), *_shared(results), *_seen_before(results)])
+
+
+def _carried(row: ResultRow) -> str:
+    kind = "objects" if row.card["task"] == "objects" else "sequences"
+    return (
+        f"{row.n_test} {kind} in {row.card['groups']} groups; {row.card['split']}. "
+        "Intervals: 95 %, resampled over groups (and seeds)."
+    )
 
 
 def _left_out(results: Results) -> Iterator[str]:

@@ -15,7 +15,7 @@ from kinema.evaluation.across_tables import (
     difference_lines,
     standing_lines,
 )
-from kinema.evaluation.pixels import PIXEL_ARMS
+from kinema.evaluation.pixels import REFERENCE_ARMS
 from kinema.report.dots import Dots, dot_chart
 from kinema.report.markup import Markup, table, tag
 from kinema.report.page import document
@@ -39,7 +39,7 @@ def write_comparison(across: Across, out: str | Path, folders: Sequence[Path] = 
 
 def render_comparison(across: Across, folders: Sequence[Path] = ()) -> str:
     """The whole page as text."""
-    methods = list(dict.fromkeys(one.arm for one in across.standings if one.arm not in PIXEL_ARMS))
+    methods = list(dict.fromkeys(one.arm for one in across.standings if one.arm not in REFERENCE_ARMS))
     title = " against ".join(methods)
     header = tag(
         "header",
@@ -61,7 +61,7 @@ def _charts(across: Across) -> Markup:
 
 def _chart(standings: Sequence[Standing], across: Across) -> Markup:
     rows = [
-        Dots(one.arm, one.value, one.low, one.high, _seeds(one), is_reference=one.arm in PIXEL_ARMS)
+        Dots(one.arm, one.value, one.low, one.high, _seeds(one), is_reference=one.arm in REFERENCE_ARMS)
         for one in standings
     ]
     first = standings[0]

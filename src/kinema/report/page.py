@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -13,6 +13,7 @@ from kinema import __version__
 from kinema.report.clips import Budget
 from kinema.report.gallery import gallery_section
 from kinema.report.markup import Content, Markup, join, tag
+from kinema.report.propagation import propagation_section
 from kinema.report.record import Record, read_record
 from kinema.report.results import judgement_boxes, results_section
 from kinema.report.sections import (
@@ -35,6 +36,7 @@ _CHAPTERS = (
     ("training", "Training"),
     ("pictures", "Task"),
     ("results", "Results"),
+    ("propagation", "Propagation"),
     ("gallery", "Neighbours"),
     ("files", "Files"),
     ("recipe", "Recipe"),
@@ -71,13 +73,16 @@ def render(record: Record, *, redact: bool = False) -> str:
         training_section(record),
         pictures_section(record, budget, redact=redact),
         results_section(record),
+        propagation_section(record, budget, redact=redact),
         gallery_section(record, budget, redact=redact),
         quarantine_section(record),
         recipe_section(record),
         next_section(record),
     ]
     title = f"{record.recipe.get('method', 'run')} · {record.folder.resolve().name}"
-    return document(title, _header(record, title), tag("main", *chapters), _footer(record, budget, redact))
+    left_out = {"propagation"} if chapters[4] is None else set()
+    header = _header(record, title, left_out)
+    return document(title, header, tag("main", *chapters), _footer(record, budget, redact))
 
 
 def document(title: str, *content: Content) -> str:
@@ -100,8 +105,8 @@ def _head(title: str) -> Markup:
     )
 
 
-def _header(record: Record, title: str) -> Markup:
-    links = [tag("li", tag("a", text, href=f"#{name}")) for name, text in _CHAPTERS]
+def _header(record: Record, title: str, left_out: Set[str]) -> Markup:
+    links = [tag("li", tag("a", text, href=f"#{name}")) for name, text in _CHAPTERS if name not in left_out]
     button = tag("button", "Pause clips", type="button", hidden=True)
     return tag(
         "header",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kinema.evaluation.rows import Comparison, ResultRow, Results
+from kinema.evaluation.tables import PROPAGATION_HEADLINES
 from kinema.metrics.statistics import paired_bootstrap
 from kinema.report.charts import Scale
 from kinema.report.judgement import Finding, findings, signed
@@ -23,7 +24,7 @@ _EXPOSURE = {
 _DRAWS = 2000
 _INTERVAL_WIDTH = 176
 
-_HEADLINES = ("top1", "R@1", "R@5")
+_HEADLINES = ("top1", "R@1", "R@5", *PROPAGATION_HEADLINES)
 
 
 class Key(NamedTuple):
