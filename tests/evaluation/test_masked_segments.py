@@ -20,6 +20,7 @@ from kinema.evaluation.masked_segments import (
 )
 from kinema.evaluation.regression import like_target, regression_targets, ridge_regression, view_target
 from kinema.evaluation.splits import make_split
+from kinema.report import write_report
 from kinema.training.loop import pretrain
 from kinema.training.recipe import load_recipe
 
@@ -167,6 +168,10 @@ def test_the_command_on_a_run(random, tmp_path, capsys):
     stored = json.loads((run.folder / "evaluation" / "x" / MASKED).read_text())
     assert stored["hiding"]["ratio"] == 0.4 and stored["hiding"]["tokens"] == 12
     assert {row["predictor"] for row in stored["rows"]} == {"trained", "untrained", "original", *FREE}
+    page = write_report(run.folder).read_text()
+    assert 'id="segments"' in page and "Among the captions of all videos" in page
+    (run.folder / "evaluation" / "x" / MASKED).write_text("{}")
+    assert "x/segments.json cannot be read" in write_report(run.folder).read_text()
     assert (
         main(["segments", str(run.folder), "--data", str(place), "--regress", "likes", "--transform", "log_views"]) == 0
     )

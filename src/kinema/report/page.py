@@ -25,6 +25,7 @@ from kinema.report.sections import (
     recipe_section,
     training_section,
 )
+from kinema.report.segments import segments_section
 from kinema.training.files import write_atomic
 
 PAGE_BYTES = 8_000_000
@@ -37,6 +38,7 @@ _CHAPTERS = (
     ("pictures", "Task"),
     ("results", "Results"),
     ("propagation", "Propagation"),
+    ("segments", "Segments"),
     ("gallery", "Neighbours"),
     ("files", "Files"),
     ("recipe", "Recipe"),
@@ -74,13 +76,14 @@ def render(record: Record, *, redact: bool = False) -> str:
         pictures_section(record, budget, redact=redact),
         results_section(record),
         propagation_section(record, budget, redact=redact),
+        segments_section(record),
         gallery_section(record, budget, redact=redact),
         quarantine_section(record),
         recipe_section(record),
         next_section(record),
     ]
     title = f"{record.recipe.get('method', 'run')} · {record.folder.resolve().name}"
-    left_out = {"propagation"} if chapters[4] is None else set()
+    left_out = {name for (name, _), chapter in zip(_CHAPTERS, chapters, strict=True) if chapter is None}
     header = _header(record, title, left_out)
     return document(title, header, tag("main", *chapters), _footer(record, budget, redact))
 
