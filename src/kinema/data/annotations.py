@@ -105,7 +105,8 @@ def _mask_files(path: Path, frames: Mapping[int, int]) -> dict[int, Path]:
         files = frame_files(path)
     except KinemaError:  # a folder with the mask of one frame is no series
         files = sorted(path.glob("*.png"))
-    found = {frames[number]: file for file in files if (number := _number(file)) in frames}
+    numbered = {number: file for file in files if (number := _number(file)) is not None}
+    found = {frames[number]: file for number, file in numbered.items() if number in frames}
     if not found:
         raise DataError(f"{path}: none of its {len(files)} masks has the number of a frame")
     return dict(sorted(found.items()))

@@ -120,9 +120,8 @@ def protocol(name: str, options: Options | None = None) -> AnyProtocol:
     if isinstance(found, SequenceAttending):
         return SequenceAttending(full, overridden(found.preset, options.get(section, {}), section))
     if full not in PROTOCOLS:
-        raise RecipeError(
-            f"there is no protocol called '{name}'.{suggest(base, [*PROTOCOLS, *TRAININGS, *_SHORT, 'episodes', NAME, PROPAGATION])}"
-        )
+        known = [*PROTOCOLS, *TRAININGS, *_SHORT, "episodes", NAME, PROPAGATION]
+        raise RecipeError(f"there is no protocol called '{name}'.{suggest(base, known)}")
     return PROTOCOLS[full]
 
 

@@ -28,7 +28,8 @@ class EvaluationSettings:
         calibrated: add the untrained network with BatchNorm statistics from training clips.
         scratch: under protocols "finetune:…", train the untrained network as well.
         subset: how few of the training videos are used.
-        options: by section ("finetune", "linear", "attentive", "propagation"), fields of the protocols' presets that are changed.
+        options: by section ("finetune", "linear", "attentive", "propagation" …), fields of the protocols' presets that
+            are changed.
         seed: key of drawn folds, held-out parts, orders and initial heads.
         extraction: views, batch, device, workers, cache, skip_broken.
     """

@@ -53,10 +53,9 @@ class Rule:
     def __post_init__(self) -> None:
         if self.memory < 0 or self.top < 1:
             raise RecipeError(f"memory={self.memory}, top={self.top}: memory is at least 0, top at least 1")
-        if self.temperature <= 0 or self.radius <= 0 or self.megabytes <= 0:
-            raise RecipeError(
-                f"temperature={self.temperature:g}, radius={self.radius:g}, megabytes={self.megabytes:g}: must be above 0"
-            )
+        for name in ("temperature", "radius", "megabytes"):
+            if not getattr(self, name) > 0:
+                raise RecipeError(f"{name}={getattr(self, name):g}: must be above 0")
 
 
 class Entry(NamedTuple):
@@ -88,7 +87,7 @@ class Carrier:
         places = unit_places(features)
         labels = carried(places, [self.first, *self.recent], self.grid, self.rule)
         self.recent.append(Entry(places, labels))
-        return labels.T.unflatten(1, self.grid)
+        return labels.T.reshape(-1, *self.grid)
 
 
 def unit_places(features: Tensor) -> Tensor:
@@ -103,7 +102,7 @@ def carried(places: Tensor, context: Sequence[Entry], grid: Grid, rule: Rule) ->
     rows = max(1, int(rule.megabytes * 2**20 / (_BYTES * held)))
     target = torch.arange(len(places), device=places.device)
     weigh = _first_places if rule.ties == "first" else _all_places
-    return torch.cat([weigh(_Looks(places, context, chosen, grid, rule), labels) for chosen in target.split(rows)])
+    return torch.cat([weigh(_Looks(places, context, chosen, grid, rule), labels) for chosen in torch.split(target, rows)])
 
 
 _BYTES = 12  # per similarity: itself, and what is made of it for a moment

@@ -39,7 +39,9 @@ class FrameFeatures:
         self, encoder: Encoder, *, tap: str | None = None, std: Deviations | None = None, batch: int = 4
     ) -> None:
         if encoder.input.modality not in ("video", "image"):
-            raise RecipeError(f"an encoder of '{encoder.input.modality}' has no map of a frame: labels cannot follow it")
+            raise RecipeError(
+                f"an encoder of '{encoder.input.modality}' has no map of a frame: labels cannot follow it"
+            )
         if tap not in (None, "map", *encoder.taps):
             raise RecipeError(f"the encoder has no tap '{tap}'; it has: {', '.join(encoder.taps) or 'none'}, map")
         self.encoder, self.tap = encoder, None if tap == "map" else tap
@@ -52,7 +54,7 @@ class FrameFeatures:
         Raises:
             RecipeError: the encoder yields no map for frames of this size.
         """
-        return torch.cat([self._maps(some) for some in frames.split(self.together)])
+        return torch.cat([self._maps(some) for some in torch.split(frames, self.together)])
 
     def _maps(self, frames: Tensor) -> Tensor:
         clips = self.input.normalise(frames)
@@ -96,7 +98,8 @@ def _unfolded(tokens: Tensor, size: tuple[int, int], network: EncoderInput) -> T
         for times in (number for number in range(1, frames + 1) if frames % number == 0):
             grid = _grid(count - special, times, size)
             if grid is not None:
-                return tokens[:, special:].transpose(1, 2).unflatten(2, (times, *grid))
+                places = tokens[:, special:].transpose(1, 2)
+                return places.reshape(*places.shape[:2], times, *grid)
     raise RecipeError(
         f"{count} tokens of a frame of {size[0]} x {size[1]} pixels are no grid of square patches: state a size that "
         "the patches divide (propagation.resize)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from kinema.errors import RecipeError, suggest
@@ -70,9 +70,7 @@ class PropagationPreset:
 
 
 _CRW = Rule(temperature=0.05, top=10, radius=12)
-_DINO = Rule(
-    memory=7, pads=False, top=5, ties="all", temperature=0.1, radius=12, window="square", everywhere=False
-)
+_DINO = Rule(memory=7, pads=False, top=5, ties="all", temperature=0.1, radius=12, window="square", everywhere=False)
 PRESETS: dict[str, PropagationPreset] = {
     "davis": PropagationPreset(),
     "davis-dino": PropagationPreset(rule=_DINO, resize="short480", grid_labels="nearest", stretch="label"),

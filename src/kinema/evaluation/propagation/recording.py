@@ -12,18 +12,18 @@ from kinema.data.manifest import Manifest
 from kinema.evaluation.arms import CALIBRATED, UNTRAINED, Arm
 from kinema.evaluation.compare import Judged, compare, compare_with_references
 from kinema.evaluation.exposure import Exposure, exposure
-from kinema.evaluation.measure import group_means, interval
+from kinema.evaluation.measure import group_means
 from kinema.evaluation.pixels import PROPAGATION_ARMS
 from kinema.evaluation.propagation.presets import Propagation, PropagationPreset
 from kinema.evaluation.propagation.running import Carried
 from kinema.evaluation.propagation.scoring import Metric, metrics_of, sample_names
 from kinema.evaluation.rows import Comparison, ResultRow, Results, plain
 from kinema.evaluation.splits import row_names
+from kinema.metrics import paired_bootstrap
 
 SEQUENCES = 4
 """Sequences whose masks are kept to be looked at."""
 _AREA = 112 * 144
-_DESCRIPTION = "rows of split '{}'; labels of the first frame carried on, nothing is trained"
 
 
 class PropagationRecorder:
@@ -50,7 +50,10 @@ class PropagationRecorder:
         column = manifest.column(group if group in manifest.columns else "path")
         paths = manifest.column("path")
         self.groups = [str(paths[row] if value in (None, "") else value) for row, value in enumerate(column)]
-        self.card = card | {"split": _DESCRIPTION.format(preset.split), "task": preset.task}
+        self.split = preset.split if "split" in manifest.columns else "all"
+        chosen = f"rows of split '{self.split}'" if self.split != "all" else "all annotated rows"
+        told = f"{chosen}; labels of the first frame are carried on, nothing is trained"
+        self.card = card | {"split": told, "task": preset.task}
         self.rows: list[ResultRow] = []
         self.predictions: dict[str, npt.NDArray[np.generic]] = {}
         self._judged: dict[tuple[str, str], Judged] = {}
@@ -104,7 +107,8 @@ class PropagationRecorder:
         if len(metric.samples):
             means = group_means(metric.samples, self._member)
             by_group = dict(zip(self._group_names, means.tolist(), strict=True))
-            card = card | {"interval": list(interval(metric.samples, self._member))}
+            drawn = paired_bootstrap(means, weights=np.bincount(self._member), draws=2000)
+            card = card | {"interval": [drawn.low, drawn.high]}
         return ResultRow(
             arm=arm.name,
             protocol=protocol,
@@ -113,7 +117,7 @@ class PropagationRecorder:
             value=metric.value,
             n_train=0,
             n_test=len(self._member),
-            split=self.preset.split,
+            split=self.split,
             seed=arm.seed,
             exposure=self._exposure(arm).mark,
             card=card,
@@ -155,8 +159,10 @@ class PropagationRecorder:
         """Masks at the size of a page's clips; joints as shares of width and height."""
         video = self.manifest.video(row)
         if self.preset.task == "joints":
-            return np.asarray(kept / np.array([video.width, video.height]), np.float32)  # type: ignore[operator]
+            return np.asarray(kept / np.array([video.width, video.height]), np.float32)
         height, width = kept.shape[1:]
         shrink = min(1.0, (_AREA / (height * width)) ** 0.5)
-        rows, columns = (((np.arange(n) + 0.5) / shrink).astype(int) for n in (round(height * shrink), round(width * shrink)))
+        rows, columns = (
+            ((np.arange(n) + 0.5) / shrink).astype(int) for n in (round(height * shrink), round(width * shrink))
+        )
         return np.asarray(kept[:, rows.clip(max=height - 1)[:, None], columns.clip(max=width - 1)])

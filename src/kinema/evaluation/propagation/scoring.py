@@ -44,10 +44,14 @@ def metrics_of(task: str, values: Sequence[Floats]) -> list[Metric]:
 
 def _objects(values: Sequence[Floats]) -> list[Metric]:
     """Of J and F [frames, 2, objects] of each sequence: the mean over all objects of all sequences."""
-    courses = np.array([[course(table[:, side, k]) for side in (0, 1)] for table in values for k in range(table.shape[2])])
+    courses = np.array(
+        [[course(table[:, side, k]) for side in (0, 1)] for table in values for k in range(table.shape[2])]
+    )
     both = 100.0 * courses.transpose(2, 1, 0)  # mean, recall, decay x J, F x objects
     found = {"J&F": both[0].mean(0), "J": both[0, 0], "F": both[0, 1]}
-    found |= {f"{side} {name}": both[row, k] for k, side in enumerate("JF") for row, name in ((1, "recall"), (2, "decay"))}
+    found |= {
+        f"{side} {name}": both[row, k] for k, side in enumerate("JF") for row, name in ((1, "recall"), (2, "decay"))
+    }
     return [Metric(name, float(samples.mean()), samples) for name, samples in found.items()]
 
 
@@ -67,4 +71,3 @@ def _joints(values: Sequence[Floats]) -> list[Metric]:
     single = np.nan_to_num([pck(table, THRESHOLDS[0]) for table in values])
     pooled = [Metric(f"PCK@{a:g}", float(np.nan_to_num(pck(joined, a))), np.empty(0)) for a in THRESHOLDS]
     return [Metric("PCK@0.1 by sequence", float(single.mean()), single), *pooled]
-

@@ -73,7 +73,9 @@ class _MaskTruth:
         self.frames = frames.tolist()
         self.known = tuple(np.flatnonzero(np.isin(frames, list(self.masks))).tolist())
         if 0 not in self.known:
-            raise DataError(f"{self.masks.path}: the first frame of the sequence has no mask, so nothing can be carried")
+            raise DataError(
+                f"{self.masks.path}: the first frame of the sequence has no mask, so nothing can be carried"
+            )
         if len(self.known) < 3:
             raise DataError(
                 f"{self.masks.path}: {len(self.known)} of {len(frames)} frames have a mask; judging needs three or "
@@ -174,7 +176,7 @@ class JointTruth:
 
     def judge(self, found: Array, frame: int) -> Array:
         """Distances [J]."""
-        return joint_errors(found[None], self.positions[frame][None])[0]  # type: ignore[arg-type]
+        return np.asarray(joint_errors(found[None], self.positions[frame][None])[0])  # type: ignore[arg-type]
 
     def _cell(self, grid: Size) -> npt.NDArray[np.float64]:
         """Width and height of a cell in pixels of the video."""
