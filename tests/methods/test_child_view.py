@@ -1,13 +1,19 @@
 """child-view: visits and windows, masks, positions, the class token, targets, and a loss with a known floor."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from kinema.data.index import per_row
+from kinema.data.manifest import Manifest
 from kinema.data.sample import Clock
 from kinema.data.sampling import even_starts, spread_over
 from kinema.errors import RecipeError
+from kinema.evaluation import EvaluationSettings, Subset, evaluate
 from kinema.evaluation.classifier import Classifier
+from kinema.evaluation.finetune_clips import LabelledClips
 from kinema.evaluation.finetune_presets import FINETUNE_PRESETS
 from kinema.methods.base import ParamGroup
 from kinema.methods.child_view import ChildView, normal
@@ -353,6 +359,41 @@ def test_attention_of_the_last_block_is_that_which_the_network_uses():
     values = block.attn.v(normed).unflatten(-1, (2, -1)).transpose(1, 2)
     by_hand = block.attn.proj((shares @ values).transpose(1, 2).flatten(2))
     torch.testing.assert_close(by_hand, block.attn(normed), atol=1e-5, rtol=0)
+
+
+def test_training_clips_with_labels_are_spread_as_in_pre_training(tiny_videos):
+    method = tiny(frames=8, stride=4)
+    preset = replace(FINETUNE_PRESETS["child-view"], native=True)
+    planner = LabelledClips(method.input, np.arange(6), preset)
+    starts, steps = [], set()
+    for number in range(200):
+        read = planner.plan(0, per_row(tiny_videos), Clock(0, 0, 0.0), numpy_generator(number)).reads["clip"]
+        starts.append(int(read.indices[0]))
+        assert read.indices[-1] - read.indices[0] == 31
+        steps |= set(np.diff(read.indices).tolist())
+    # 40 frames, 32 of them in a clip; 31 / 7 from one to the next.
+    assert set(starts) == set(range(8)) and steps == {4, 5}
+
+
+def test_ten_examples_of_a_class_and_the_published_validation(tiny_videos):
+    classes, _ = tiny_videos.labels()
+    known = tiny_videos.select(np.flatnonzero(np.bincount(classes)[classes] > 1))
+    splits = ["train" if name not in seen else "test" for seen, name in _so_far(known.column("label"))]
+    rows = [{**known.row(i), "split": split} for i, split in enumerate(splits)]
+    labelled = Manifest.from_rows(rows, known.root)
+    settings = EvaluationSettings(
+        ("finetune:child-view",), pixels=False, calibrated=False, scratch=False, subset=Subset(shots=1),
+        options={"finetune": {"native": True, "epochs": 1, "batch": 2, "views": "child_view_random"}},
+    )  # fmt: skip
+    encoder = tiny().products().encoders["video"]
+    first, again = (evaluate({"trained": encoder}, labelled, settings) for _ in range(2))
+    (row,) = [row for row in first.rows if (row.metric, row.level) == ("top1", "video") and row.arm == "trained"]
+    assert (row.card["views"], row.n_train) == ("child_view_random", len(set(known.column("label"))))
+    assert [one.value for one in first.rows] == [one.value for one in again.rows]
+
+
+def _so_far(names):
+    return [(names[:i], name) for i, name in enumerate(names)]
 
 
 # Learning

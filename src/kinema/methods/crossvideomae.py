@@ -23,7 +23,7 @@ from kinema.errors import RecipeError
 from kinema.losses.contrastive import in_batch_info_nce
 from kinema.methods.base import Losses, Method, ParamGroup, Phase, Picture
 from kinema.methods.encoders import ViTEncoder
-from kinema.methods.masked import MaskedAutoencoder, Reconstruction, reconstruction_loss
+from kinema.methods.masked import MaskedAutoencoder, Reconstruction, predicted_frames, reconstruction_loss
 from kinema.methods.pretext import side_by_side
 from kinema.modules.encoder import EncoderInput, Products
 from kinema.modules.gather import gather_rows
@@ -137,7 +137,7 @@ class CrossVideoMAE(Method):
         _check(temperature=temperature, sampled=sampled, frames_left=frames - sampled + 1)
         self.input = EncoderInput("video", frames, stride, rate, resize, (size, size), *CLIP_PIXELS)
         self.image_input = EncoderInput("image", 1, 1, rate, resize, (size, size), *FRAME_PIXELS)
-        self.shown = _shown_frames(frames, tubelet, target_frames)
+        self.shown = predicted_frames(frames, tubelet, target_frames)
         sizes = vit_size(model, width=width, depth=depth, heads=heads)._asdict()
         decoder = {"width": decoder_width, "heads": decoder_heads}
         clip, cube = (frames, size, size), (tubelet, patch, patch)
@@ -231,7 +231,7 @@ class CrossVideoMAE(Method):
 
     def _some_frames(self, clips: Tensor) -> Tensor:
         tubelet = self.video.trunk.patch[0] * len(self.shown) // clips.shape[2]
-        chosen = normalise(clips[:, :, self.shown], *CLIP_PIXELS)
+        chosen = normalise(clips[:, :, list(self.shown)], *CLIP_PIXELS)
         return patchify(chosen, (tubelet, *self.video.trunk.patch[1:]))
 
     def _frames(self, batch: Batch) -> _Seen:
@@ -322,15 +322,6 @@ def _head(source: int, dim: int, norm: Literal["batch", "layer"]) -> nn.Module:
     if norm == "layer":
         head.layers[1] = nn.LayerNorm(source)
     return head
-
-
-def _shown_frames(frames: int, tubelet: int, wanted: int | None) -> list[int]:
-    """Which frames are predicted; as many of each token."""
-    count = wanted or frames
-    if not 0 < count <= frames or tubelet * count % frames:
-        raise RecipeError(f"target_frames={wanted}: must leave whole frames of every tubelet of {tubelet} in {frames}")
-    chosen: list[int] = np.linspace(0, frames - 1, count).astype(int).tolist()
-    return chosen
 
 
 def _check(**positive: float) -> None:
