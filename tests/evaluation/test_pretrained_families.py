@@ -7,8 +7,10 @@ import torch
 
 from kinema.cli import main
 from kinema.errors import RecipeError
+from kinema.evaluation.evaluate import evaluate
 from kinema.evaluation.pretrained import adapt, load_pretrained
 from kinema.evaluation.propagation.features import FrameFeatures
+from kinema.evaluation.settings import EvaluationSettings
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -170,6 +172,14 @@ def test_the_untrained_twin_has_other_weights_and_the_same_each_time(tmp_path):
     assert not torch.allclose(first, trained.pooled)
 
 
+def test_weights_that_are_not_those_of_the_configuration_are_refused(tmp_path):
+    named = saved(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
+    with pytest.raises(RecipeError, match=r"weights lack 16 tensors of ViTModel .*layers\.1\."):
+        load_pretrained(named)
+
+
 def test_a_size_that_a_model_refuses_is_explained(tmp_path):
     encoder = load_pretrained(saved(tmp_path, "VideoMAE", VIDEO["VideoMAE"][0]))
     with pytest.raises(RecipeError, match=r"takes no other size than \(32, 32\).*kinema import"):
@@ -187,13 +197,22 @@ def test_a_model_is_evaluated_embedded_and_compared_by_name(tmp_path, monkeypatc
     named = saved(tmp_path / "model")
     colours.write(tmp_path / "colours.parquet")
     data, more = str(tmp_path / "colours.parquet"), ["--protocol", "knn", "--views", "single_center", "--workers", "0"]
+    more += ["pixels=false", "calibrated=false"]
     assert main(["evaluate", f"{named}@frames=2", "--data", data, *more, "--name", "x", "--baseline", named]) == 0
     shown = capsys.readouterr().out
     assert "untrained" in shown and "hf:model" in shown
     run = tmp_path / "runs" / "hf-model@frames=2"
     assert (run / "evaluation" / "x" / "results.json").is_file()
-    assert main(["embed", named, "--data", data, "-o", str(tmp_path / "vectors"), *more[2:]]) == 0
+    assert main(["embed", named, "--data", data, "-o", str(tmp_path / "vectors"), *more[2:6]]) == 0
     assert main(["evaluate", str(tmp_path / "vectors"), "--protocol", "knn", "--name", "x"]) == 0
-    assert main(["evaluate", named, "--data", data, *more, "--name", "x", "-o", str(tmp_path / "other")]) == 0
-    assert main(["compare", str(run), str(tmp_path / "other"), "--name", "x"]) == 0
+    assert main(["compare", str(run), str(tmp_path / "vectors"), "--name", "x"]) == 0
     assert "hf-model@frames=2" in capsys.readouterr().out
+
+
+def test_an_attentive_probe_looks_at_the_patches_of_any_model(tmp_path, colours):
+    encoders = {
+        "vit": load_pretrained(f"{saved(tmp_path)}@frames=2"),
+        "resnet": load_pretrained(f"{saved(tmp_path / 'resnet', 'ResNet', MAPS['ResNet'][0])}@size=32"),
+    }
+    results = evaluate(encoders, colours, EvaluationSettings(protocols=("attentive",), pixels=False))
+    assert {row.arm for row in results.rows} == set(encoders)

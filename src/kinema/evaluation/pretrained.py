@@ -62,7 +62,21 @@ def arm_name(named: str) -> str:
 
 
 def _model(transformers: Any, path: str) -> Any:
-    return transformers.AutoModel.from_pretrained(path, local_files_only=True, use_safetensors=True)
+    """The model with its weights; parts that the file does not hold would be random, and measured as if they were not.
+
+    Poolers are let pass: they are behind what is looked at.
+    """
+    model, report = transformers.AutoModel.from_pretrained(
+        path, local_files_only=True, use_safetensors=True, output_loading_info=True
+    )
+    absent = [str(key) for kind in ("missing_keys", "mismatched_keys") for key in report[kind]]
+    absent = [key for key in absent if "pooler" not in key]
+    if absent:
+        raise ValueError(
+            f"its weights lack {len(absent)} tensors of {type(model).__name__} or have them in another shape: "
+            f"{', '.join(absent[:3])}; config.json and weights must belong together"
+        )
+    return model
 
 
 def _untrained(transformers: Any, path: str, seed: int) -> Any:
