@@ -139,9 +139,7 @@ def read_masks(folder):
     return np.stack([np.asarray(Image.open(file)) > 0 for file in sorted(folder.glob("*.png"))]).astype(np.uint8)
 
 
-@pytest.mark.parametrize(
-    ("sequence", "region", "boundary"), [("dog", 0.7108, 0.6911), ("blackswan", 0.9430, 0.9741)]
-)
+@pytest.mark.parametrize(("sequence", "region", "boundary"), [("dog", 0.7108, 0.6911), ("blackswan", 0.9430, 0.9741)])
 def test_published_predictions_have_the_known_answers(shared_data, sequence, region, boundary):
     place = shared_data / "davis2016_subset"
     truth = read_masks(place / "Annotations" / "480p" / sequence)

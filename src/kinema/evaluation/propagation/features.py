@@ -91,11 +91,11 @@ class PixelFeatures:
 
 
 def _unfolded(tokens: Tensor, size: tuple[int, int], network: EncoderInput) -> Tensor:
-    """Tokens [B, N, D] as a map [B, D, T', h, w] of square patches."""
+    """Tokens [B, N, D] as a map [B, D, T', h, w] of square patches; of several such maps that with the longest T'."""
     count = tokens.shape[1]
     frames = clip_frames(network)
     for special in (0, 1):
-        for times in (number for number in range(1, frames + 1) if frames % number == 0):
+        for times in (number for number in range(frames, 0, -1) if frames % number == 0):
             grid = _grid(count - special, times, size)
             if grid is not None:
                 places = tokens[:, special:].transpose(1, 2)
