@@ -95,6 +95,11 @@ def test_the_card_tells_method_data_input_and_how_to_load(tmp_path):
 @pytest.mark.parametrize(
     ("method", "options", "reason"),
     [
+        (
+            "imported",
+            {"backbone": "vjepa2", "network": {"size": [4, 32, 32], "width": 24, "depth": 1, "heads": 2}, **SMALL},
+            "VJEPA2Model comes with a predictor",
+        ),
         ("vcop", {"width": 8}, "R3D is no vision transformer"),
         (
             "child-view",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kinema.backbones.converters.videomae_hf import to_transformers
 from kinema.backbones.vit import VisionTransformer
+from kinema.backbones.vjepa2 import VJEPA2
 from kinema.errors import RecipeError
 from kinema.methods.base import Method
 from kinema.methods.encoders import ViTEncoder
@@ -68,6 +69,9 @@ def _obstacles(encoder: Encoder) -> Iterator[str]:
     """Why no class of transformers computes what this encoder does."""
     trunk = getattr(encoder, "trunk", None)
     if not isinstance(encoder, ViTEncoder) or not isinstance(trunk, VisionTransformer):
+        if isinstance(trunk, VJEPA2):
+            yield "VJEPA2Model comes with a predictor, which is not kept"
+            return
         network = trunk if trunk is not None else getattr(encoder, "backbone", encoder)
         yield f"a {type(network).__name__} is no vision transformer of VideoMAE's kind"
         return

@@ -111,7 +111,10 @@ def _recognise(tensors: Weights, layout: str) -> tuple[Layout, str]:
             return candidate, prefix
     wanted = "any known layout" if layout == "auto" else f"layout '{layout}'"
     known = "; ".join(f"{entry.name}: {entry.source}" for entry in LAYOUTS.values())
-    raise RecipeError(f"the keys ({some(list(tensors))}) are not of {wanted}. Known: {known}")
+    raise RecipeError(
+        f"the keys ({some(list(tensors))}) are not of {wanted}. A model of transformers can be measured as "
+        f"it is: kinema evaluate hf:FOLDER. Known: {known}"
+    )
 
 
 def _fit(network: nn.Module, weights: Weights, source: str) -> dict[str, Tensor]:
