@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kinema.data.index import Index
 from kinema.data.manifest import Manifest
+from kinema.methods.base import Method
 from kinema.methods.registry import is_outside
 from kinema.training.distributed import choose_device
 from kinema.training.estimate import estimate_memory
@@ -30,7 +32,7 @@ def dry_run(recipe: Recipe, manifest: Manifest) -> None:
     # A curriculum orders its samples by a pass over the data, which a dry run does not make: all are counted.
     timeline = build_timeline(method, index, recipe)
     memory = estimate_memory(method, recipe)
-    hours = sum(end - start for start, end in map(manifest.bounds, range(len(manifest)))) / 3600
+    hours = _hours(method, index)
     workers = default_workers(device) if recipe.workers is None else recipe.workers
     print(recipe.to_yaml())
     print(f"videos      {len(manifest):,} rows, {hours:.2f} hours")
@@ -43,6 +45,13 @@ def dry_run(recipe: Recipe, manifest: Manifest) -> None:
         f"activations {_gigabytes(memory.activations)})"
     )
     print(f"device      {device}, {workers} reading processes")
+
+
+def _hours(method: Method, index: Index) -> float:
+    """Of the videos; of cached sequences, whose videos may be elsewhere, of what the samples are drawn from."""
+    if "path" not in method.columns:
+        return float((index.ends - index.starts).sum()) / 3600
+    return sum(end - start for start, end in map(index.manifest.bounds, range(len(index.manifest)))) / 3600
 
 
 def _gigabytes(value: int) -> str:
