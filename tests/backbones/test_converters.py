@@ -1,5 +1,6 @@
 """Public weights become kinema's: every layout converts to a network that computes the same."""
 
+import argparse
 import functools
 
 import numpy as np
@@ -107,6 +108,7 @@ def test_files_of_all_kinds_load(tmp_path):
     tensors, stages, name, options = published("squeezenet")
     tensors = {key: value.contiguous() for key, value in tensors.items()}
     torch.save({"state_dict": tensors, "epoch": 1}, tmp_path / "checkpoint.pth")
+    torch.save({"model": tensors, "args": argparse.Namespace(lr=0.1, betas=(0.9, 0.95))}, tmp_path / "arguments.pth")
     save_file(tensors, tmp_path / "weights.safetensors")
     np.savez(tmp_path / "weights.npz", **{key: value.numpy() for key, value in tensors.items()})
     for file in sorted(tmp_path.iterdir()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -116,7 +117,9 @@ def _read(path: Path) -> Mapping[str, Any]:
 
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    # Training scripts keep their arguments beside the weights: a bag of plain values, which executes nothing.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, Mapping):
         raise ValueError(f"it holds a {type(content).__name__}, not names and tensors.")
     return content
