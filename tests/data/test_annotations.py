@@ -91,7 +91,7 @@ def test_positions_count_from_0(tmp_path):
     assert found.shape == (4, 15, 2)
     assert found[3, 2].tolist() == [positions[0, 2, 3] - 1, positions[1, 2, 3] - 1]
     savemat(tmp_path / "other.mat", {"pos_world": positions})
-    with pytest.raises(DataError, match="no joint_positions.mat with pos_img"):
+    with pytest.raises(DataError, match=r"no joint_positions\.mat with pos_img"):
         read_positions(manifest(tmp_path, joints="other.mat"), 0)
-    with pytest.raises(DataError, match="no joint_positions.mat"):
+    with pytest.raises(DataError, match=r"no joint_positions\.mat"):
         read_positions(manifest(tmp_path, joints="absent.mat"), 0)

@@ -33,7 +33,7 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument("--workers", type=int, default=None, help="processes that read videos")
     parser.epilog = (
         "Further options as key=value: label=COLUMN, group=COLUMN, shots=10, fraction=0.1, examples=1000, draws=3, "
-        "pixels=false, scratch=false, finetune.epochs=5 …"
+        "pixels=false, scratch=false, finetune.epochs=5, propagation.resize=short240 …"
     )
     parser.set_defaults(run=_evaluate, overrides=[])
 

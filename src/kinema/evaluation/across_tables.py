@@ -52,10 +52,10 @@ def across_note(across: Across) -> str:
     """What the numbers are about, and what a reader must know before trusting a difference."""
     facts = across.facts
     guess = facts["largest class"]
-    classes = "" if guess is None else f", {facts['classes']} classes"
+    kind, classes = ("samples", "") if guess is None else ("videos", f", {facts['classes']} classes")
     named = "" if guess is None else f" Always naming the largest class scores {guess:.2f} %."
     text = (
-        f"{facts['test videos']} test samples in {facts['groups']} groups{classes}; {facts['split']}.{named} "
+        f"{facts['test videos']} test {kind} in {facts['groups']} groups{classes}; {facts['split']}.{named} "
         "Intervals: 95 %, resampled over groups and seeds."
     )
     tests = len(across.comparisons)

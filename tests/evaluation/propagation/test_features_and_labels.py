@@ -34,7 +34,7 @@ class Patches(Encoder):
         maps = conv2d(frames, self.weight, stride=self.side).unflatten(0, (len(x), -1))
         tokens = maps.flatten(3).transpose(2, 3).flatten(1, 2)
         first = tokens.new_full((len(x), self.special, self.feature_dim), 99.0)
-        return Features(tokens.mean(1), torch.cat([first, tokens], 1), extra={name: maps[:, 0] for name in taps})
+        return Features(tokens.mean(1), torch.cat([first, tokens], 1), extra=dict.fromkeys(taps, maps[:, 0]))
 
 
 def frames(count=3, height=24, width=40):
