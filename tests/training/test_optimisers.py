@@ -1,5 +1,7 @@
 """Parameter groups, multipliers and phases."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -130,3 +132,31 @@ def test_phases_need_names_of_their_own():
 def test_settings_that_no_optimiser_takes_are_explained(config, message):
     with pytest.raises(RecipeError, match=f"optimiser '{config.name}' refuses its settings: {message}"):
         build_optimisers(Toy(), config)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "adam"])
+def test_a_first_step_that_loss_scaling_leaves_out_leaves_no_trace(name):
+    method = Toy()
+    before = [p.detach().clone() for p in method.parameters()]
+    config = OptimiserConfig(name, lr=0.1, momentum=0.9)
+    optimiser = build_optimiser(method, Phase(), config, scaled=True)
+    fresh = build_optimiser(copy.deepcopy(method), Phase(), config)
+    scaler = torch.amp.GradScaler("cpu")
+    # Memory that is used again holds what was there before.
+    junk = [torch.full_like(p, 1e30) for p in method.parameters() for _ in range(50)]
+    del junk
+    for factor in (float("inf"), 1.0):
+        optimiser.zero_grad()
+        scaler.scale(sum(p.sum() for p in method.parameters()) * factor).backward()
+        scaler.unscale_(optimiser)
+        scaler.step(optimiser)
+        scaler.update()
+        if factor != 1.0:
+            assert all(torch.equal(p, old) for p, old in zip(method.parameters(), before, strict=True))
+    for group in fresh.param_groups:
+        for p in group["params"]:
+            p.grad = torch.ones_like(p)
+    fresh.step()
+    wanted = [p for group in fresh.param_groups for p in group["params"]]
+    for p, other in zip((p for group in optimiser.param_groups for p in group["params"]), wanted, strict=True):
+        torch.testing.assert_close(p, other)

@@ -140,7 +140,7 @@ class CVRL(Method):
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
         """The two views "first" and "second", normalised [B, 3, T, S, S]."""
         seen = zip(CLIPS, self._looks(batch), strict=True)
-        return {name: normalise(view, self.input.mean, self.input.std) for name, view in seen}
+        return {name: normalise(view, self.input.mean, self.input.std, overwrite=True) for name, view in seen}
 
     def _looks(self, batch: Batch) -> list[Tensor]:
         views = enumerate(zip(CLIPS, self.views.views, strict=True))

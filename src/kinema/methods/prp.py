@@ -154,7 +154,7 @@ class PRP(Method):
 
     def _masks(self, compared: Tensor) -> Tensor:
         """uint8 [B, 3, slots 4, S, S] to masks [B, 3 or 1, slots, S, S]; windows are a quarter of the clip wide."""
-        blocks = torch.cat(compared.chunk(self.slots, 2)).float() / 255
+        blocks = torch.cat(compared.chunk(self.slots, 2)).float().div_(255)
         size = self.look.size
         window, step, (low, high) = size // 4, max(1, size // 16), self.mask_range
         differences = window_differences(blocks, window, step)

@@ -152,12 +152,12 @@ class RSPNet(MomentumContrast):
         """
         query, key = (self._view(batch, name) for name in ("query", "key"))
         slow = halved(len(query), generator)
-        views = speed_views(query, key, tensor(batch, "fast")[0], slow)
-        return {**views._asdict(), "either": tensor(batch, "either")}
+        views = speed_views(query, key, tensor(batch, "fast")[0], slow)._asdict()
+        ready = {name: normalise(view, self.input.mean, self.input.std, overwrite=True) for name, view in views.items()}
+        return {**ready, "either": tensor(batch, "either")}
 
     def _view(self, batch: Batch, name: str) -> Tensor:
-        seen = self.augment.apply(tensor(batch, name), batch, prefix=f"{name}_")
-        return normalise(seen, self.input.mean, self.input.std)
+        return self.augment.apply(tensor(batch, name), batch, prefix=f"{name}_")
 
     def losses(self, batch: Batch, phase: Phase) -> Losses:
         """A L_a + M L_m; keys at the other speed are encoded first (Secs. 3.2, 3.3).
@@ -184,7 +184,7 @@ class RSPNet(MomentumContrast):
 
     def pictures(self, batch: Batch) -> list[Picture]:
         """The first video's query, and its keys at the same and the other speed."""
-        query, key = (self.augment.apply(tensor(batch, name), batch, prefix=f"{name}_") for name in ("query", "key"))
+        query, key = (self._view(batch, name) for name in ("query", "key"))
         slow = torch.ones(len(query), dtype=torch.bool)
         views = speed_views(query, key, tensor(batch, "fast")[0], slow)
         frames = torch.cat([to_uint8(view[0]) for view in views], 3).permute(1, 2, 3, 0).numpy()
@@ -212,14 +212,15 @@ def speed_views(query: Tensor, key: Tensor, fast: Tensor, slow: Tensor) -> Speed
         fast: int64 [T], frames of the fast clips, 0, r, 2r ...; normal ones are the first T.
         slow: bool [B], videos whose query runs at normal speed.
     """
-    normal_query, normal_key = query[:, :, : len(fast)], key[:, :, : len(fast)]
-    fast_query, fast_key = query.index_select(2, fast), key.index_select(2, fast)
-    slow = slow.view(-1, 1, 1, 1, 1)
-    return SpeedViews(
-        torch.where(slow, normal_query, fast_query),
-        torch.where(slow, normal_key, fast_key),
-        torch.where(slow, fast_key, normal_key),
-    )
+    own = torch.where(slow[:, None], torch.arange(len(fast), device=fast.device), fast)
+    other = torch.where(slow[:, None], fast, torch.arange(len(fast), device=fast.device))
+    return SpeedViews(frames_at(query, own), frames_at(key, own), frames_at(key, other))
+
+
+def frames_at(clips: Tensor, places: Tensor) -> Tensor:
+    """The frames `places` [B, t] of each clip [B, C, T, H, W]: [B, C, t, H, W]."""
+    rows, channels = (torch.arange(count, device=clips.device) for count in clips.shape[:2])
+    return clips[rows[:, None, None], channels[:, None], places[:, None]]
 
 
 def halved(count: int, generator: torch.Generator) -> Tensor:

@@ -153,7 +153,7 @@ class TDL(MomentumContrast):
         """The three clips, normalised [B, 3, T, S, S], one frame mixed into the anchor; "distinct" bool [B]."""
         seen = {name: self._view(batch, name) for name in CLIPS}
         seen["anchor"] = mix_frame(seen["anchor"], tensor(batch, "frame"), tensor(batch, "amount"))
-        ready = {name: normalise(view, self.input.mean, self.input.std) for name, view in seen.items()}
+        ready = {name: normalise(view, self.input.mean, self.input.std, overwrite=True) for name, view in seen.items()}
         return {**ready, "distinct": tensor(batch, "distinct")}
 
     def _view(self, batch: Batch, name: str) -> Tensor:

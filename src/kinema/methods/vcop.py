@@ -140,7 +140,7 @@ class VCOP(Method):
         Returns "video" uint8 [B, N, 3, T, S, S], "label" int64 [B] in 0 … N! - 1, "order" int64 [B, N].
         """
         video = tensor(batch, "video")
-        clips = video.unflatten(2, (self.tuple_length, -1)).transpose(1, 2).flatten(0, 1)
+        clips = video.view(*video.shape[:2], self.tuple_length, -1, *video.shape[3:]).transpose(1, 2).flatten(0, 1)
         read = {"video", "label", "order", "sample"}
         draws = {name: tensor(batch, name).flatten(0, 1) for name in batch if name not in read}
         clips = self.look.colours(self.look.geometry(clips, draws), draws)

@@ -57,7 +57,11 @@ def window_differences(frames: Tensor, window: int, step: int) -> Tensor:
     Returns:
         [N, C, g, g] with g = (S - window) // step + 1, the mean over the F - 1 pairs.
     """
-    return avg_pool2d(frames.diff(dim=2).square().mean(2), window, step)
+    differences = frames.diff(dim=2).square_().mean(2)
+    if window % step:
+        return avg_pool2d(differences, window, step)
+    # Overlapping windows of whole steps: each step is averaged once.
+    return avg_pool2d(avg_pool2d(differences, step), window // step, 1)
 
 
 def pooled_mask(differences: Tensor, size: int, *, low: float = LOW, high: float = HIGH) -> Tensor:

@@ -15,8 +15,16 @@ from kinema.training.recipe import OptimiserConfig
 Groups = list[dict[str, Any]]
 
 
-def build_optimiser(method: Method, phase: Phase, config: OptimiserConfig) -> torch.optim.Optimizer:
+def build_optimiser(
+    method: Method, phase: Phase, config: OptimiserConfig, *, scaled: bool = False
+) -> torch.optim.Optimizer:
     """The optimiser of one phase. Every group carries "multiplier", its factor on the scheduled learning rate.
+
+    Args:
+        method: whose parameters.
+        phase: which of them.
+        config: how they move.
+        scaled: under loss scaling, which leaves steps out.
 
     Raises:
         RecipeError: no trainable parameter belongs to the phase.
@@ -36,22 +44,27 @@ def build_optimiser(method: Method, phase: Phase, config: OptimiserConfig) -> to
         }
         for group, members in groups.items()
     ]
-    # One fused kernel on CUDA; the default loop elsewhere.
-    fused = True if all(p.is_cuda for members in groups.values() for p in members) else None
+    # One pass over weights, gradients and moments, where torch has such a kernel; its default elsewhere.
+    kinds = {p.device.type for members in groups.values() for p in members}
+    # Fused SGD takes its momentum from memory that nothing has written if the first step is left out (torch 2.13).
+    is_safe = not (scaled and config.name == "sgd")
+    fused = True if len(kinds) == 1 and kinds <= {"cuda", "cpu"} and is_safe else None
     try:
         return _KINDS[config.name](described, config, fused)
     except ValueError as error:
         raise RecipeError(f"optimiser '{config.name}' refuses its settings: {error}") from error
 
 
-def build_optimisers(method: Method, config: OptimiserConfig) -> dict[str, torch.optim.Optimizer]:
+def build_optimisers(
+    method: Method, config: OptimiserConfig, *, scaled: bool = False
+) -> dict[str, torch.optim.Optimizer]:
     """One optimiser per phase, by the phase's name.
 
     Raises:
         RecipeError: a parameter of no phase or of two, phases of one name, or settings that no optimiser takes.
     """
     check_phases(method)
-    return {phase.name: build_optimiser(method, phase, config) for phase in method.phases}
+    return {phase.name: build_optimiser(method, phase, config, scaled=scaled) for phase in method.phases}
 
 
 def set_lr(optimiser: torch.optim.Optimizer, lr: float) -> None:

@@ -88,7 +88,7 @@ class Stepper:
 
     def __init__(self, method: Method, recipe: Recipe, device: torch.device) -> None:
         self.method, self.recipe, self.device = method, recipe, device
-        self.optimisers = build_optimisers(method, recipe.optimiser)
+        self.optimisers = build_optimisers(method, recipe.optimiser, scaled=recipe.precision == "fp16")
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self.forward = self._wrap(method)
 

@@ -183,13 +183,16 @@ def to_uint8(clips: Tensor) -> Tensor:
     return (clips * 255).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def normalise(clips: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """(clips - mean) / std per channel, for floating clips [B, C, ...] in [0, 1] or uint8 ones, taken as 0 … 255."""
+def normalise(clips: Tensor, mean: tuple[float, ...], std: tuple[float, ...], *, overwrite: bool = False) -> Tensor:
+    """(clips - mean) / std per channel, for floating clips [B, C, ...] in [0, 1] or uint8 ones, taken as 0 … 255.
+
+    `overwrite` floating clips that nobody else needs: memory taken anew costs more than the sums.
+    """
     shape = (1, -1, *(1,) * (clips.ndim - 2))
     middle, spread = (constant(tuple(values), clips.device).view(shape) for values in (mean, std))
     if clips.dtype == torch.uint8:
         return clips.float().sub_(255 * middle).div_(255 * spread)
-    return (clips - middle).div_(spread)
+    return (clips.sub_(middle) if overwrite else clips - middle).div_(spread)
 
 
 _TO_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))

@@ -130,8 +130,9 @@ class Photometric:
             changed |= self._jittered(drawn["factors"])
         if "grey" in names:
             changed |= drawn["grey"]
-        parts = zip(whole.affine.matrix.split(1), whole.affine.offset.split(1), changed.tolist(), strict=True)
-        return [Affine(matrix, offset) if differs else None for matrix, offset, differs in parts]
+        matrix, offset = whole.affine
+        differing = enumerate(changed.tolist())
+        return [Affine(matrix[i : i + 1], offset[i : i + 1]) if differs else None for i, differs in differing]
 
     def _jittered(self, factors: Tensor) -> Tensor:
         """Bool [B]: clips whose colours are changed at all."""
@@ -220,5 +221,5 @@ class _Unread(_Pixels):
 
     def means(self, jitter: ColourJitter, factors: Tensor) -> Tensor:
         """Channel means of the raw values; zeros for clips whose contrast does not change."""
-        clips = zip(self.raw.split(1), factors.split(1), strict=True)
-        return torch.cat([_Pixels(clip).means(jitter, own) for clip, own in clips])
+        alone = [slice(i, i + 1) for i in range(len(self.raw))]
+        return torch.cat([_Pixels(self.raw[one]).means(jitter, factors[one]) for one in alone])
