@@ -1,5 +1,7 @@
 """Frames to maps, masks to the grid and back, sizes: shapes and hand cases."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,8 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from kinema.backbones.r3d import R3D
-from kinema.errors import RecipeError
-from kinema.evaluation.propagation import FrameFeatures, PixelFeatures, PropagationPreset
+from kinema.errors import DataError, RecipeError
+from kinema.evaluation.propagation import FrameFeatures, PixelFeatures, PropagationPreset, Rule, carry_masks
 from kinema.evaluation.propagation.labels import resized_ids, to_grid, to_picture
 from kinema.methods.encoders import ConvEncoder
 from kinema.modules.encoder import Encoder, EncoderInput, Features
@@ -137,6 +139,25 @@ def test_stretching_brings_each_label_or_each_place_to_the_whole_range():
     uneven = torch.tensor([[[0.9, 0.0]], [[0.0, 0.2]]])
     plain = to_picture(uneven, (0, 1), (1, 8), (1, 8)).sum()
     assert to_picture(uneven, (0, 1), (1, 8), (1, 8), stretch="place").sum() == 4 > plain
+
+
+def test_masks_are_carried_through_frames_of_any_source():
+    """Noise that moves by a patch a frame, and a square of it with an id of its own."""
+    rng = np.random.default_rng(0)
+    scene = rng.integers(0, 256, (32, 64, 3), np.uint8)
+    mask = np.zeros((64, 128), np.uint8)
+    mask[16:48, 32:64] = 7  # twice the size of the frames
+    preset = PropagationPreset(rule=Rule(top=1), resize="32x64")
+    moving = (np.roll(scene, 8 * t, 1) for t in range(4))
+    masks = list(carry_masks(FrameFeatures(Patches(dim=32)), moving, mask, preset))
+    assert len(masks) == 4 and np.array_equal(masks[0], mask)
+    for t, found in enumerate(masks):
+        assert set(np.unique(found)) == {0, 7}
+        assert (found == np.roll(mask, 16 * t, 1)).mean() > 0.97
+    half = replace(preset, resize="16x32")
+    assert next(iter(carry_masks(FrameFeatures(Patches()), [scene], mask, half))).shape == (64, 128)
+    with pytest.raises(DataError, match="shows no object"):
+        next(carry_masks(FrameFeatures(Patches()), [scene], mask * 0, preset))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from kinema.evaluation.propagation.carrying import Carrier, Rule
 from kinema.evaluation.propagation.features import FrameFeatures, PixelFeatures
+from kinema.evaluation.propagation.masks import carry_masks
 from kinema.evaluation.propagation.presets import PRESETS, Propagation, PropagationPreset, propagation
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "Propagation",
     "PropagationPreset",
     "Rule",
+    "carry_masks",
     "propagation",
 ]

@@ -102,7 +102,8 @@ def carried(places: Tensor, context: Sequence[Entry], grid: Grid, rule: Rule) ->
     rows = max(1, int(rule.megabytes * 2**20 / (_BYTES * held)))
     target = torch.arange(len(places), device=places.device)
     weigh = _first_places if rule.ties == "first" else _all_places
-    return torch.cat([weigh(_Looks(places, context, chosen, grid, rule), labels) for chosen in torch.split(target, rows)])
+    looks = (_Looks(places, context, chosen, grid, rule) for chosen in torch.split(target, rows))
+    return torch.cat([weigh(look, labels) for look in looks])
 
 
 _BYTES = 12  # per similarity: itself, and what is made of it for a moment

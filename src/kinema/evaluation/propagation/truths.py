@@ -79,7 +79,7 @@ class _MaskTruth:
         if len(self.known) < 3:
             raise DataError(
                 f"{self.masks.path}: {len(self.known)} of {len(frames)} frames have a mask; judging needs three or "
-                "more. Without truth labels can be carried (kinema propagate), but not judged"
+                "more. Without truth labels can be carried (kinema.evaluation.propagation.carry_masks), but not judged"
             )
         self.first = self.masks[self.frames[0]]
         self._kept: dict[int, npt.NDArray[np.uint8]] = {}
