@@ -142,14 +142,16 @@ def test_long_recordings_are_cut_and_an_epoch_visits_every_stretch_once(tiny_vid
 def test_published_sizes():
     assert [visible_count(2048, share) for share in (0.9, 0.95)] == [204, 102]
     assert visible_count(1568, 0.9) == 156
-    with torch.device("meta"):
-        method = load_recipe("child-view", "paper").build()
-    assert method.tokens == 2048
-    encoder, decoder = (
-        sum(p.numel() for p in part.parameters()) for part in (method.network.trunk, method.network.decoder)
-    )
-    assert (round(encoder / 1e6, 1), round(decoder / 1e6, 1)) == (631.5, 14.0)
-    assert method.network.decoder.head.out_features == 1176
+    counts = []
+    for depth in (1, 2):
+        with torch.device("meta"):
+            method = load_recipe("child-view", "paper", {"depth": depth}).build()
+        network = method.network
+        counts.append([sum(p.numel() for p in part.parameters()) for part in (network.trunk, network.decoder)])
+    # Of the published depth, 32, each block of which has as many.
+    encoder = counts[0][0] + 31 * (counts[1][0] - counts[0][0])
+    assert (round(encoder / 1e6, 1), round(counts[0][1] / 1e6, 1)) == (631.5, 14.0)
+    assert (method.tokens, network.decoder.head.out_features, len(network.decoder.blocks)) == (2048, 1176, 4)
 
 
 def test_an_embedding_is_that_of_place_plus_that_of_time():
