@@ -15,6 +15,7 @@ from kinema.modules.transformer import patchify, space_table, unpatchify
 from kinema.randomness import numpy_generator
 from kinema.targets.masking import random_masking
 from kinema.targets.patches import standardise
+from kinema.training.estimate import estimate_memory
 from kinema.training.loop import pretrain
 from kinema.training.optimisers import build_optimiser
 from kinema.training.recipe import load_recipe
@@ -283,6 +284,14 @@ def test_the_encoder_is_of_images_of_any_size():
     changed[:, :, 40:48, 16:24] += 10.0
     moved = (encoder(changed).map - features.map).norm(dim=1)[0, 0]
     assert divmod(int(moved.argmax()), 6) == (5, 2)
+
+
+def test_the_memory_of_an_image_encoder_is_estimated():
+    recipe = recipe_of("cropmae", batch=4)
+    method = recipe.build()
+    found = estimate_memory(method, recipe)
+    # At the least what goes into the blocks: 17 tokens of 24 values, for 4 pictures, at 4 bytes.
+    assert found.weights > 4 * sum(p.numel() for p in method.parameters()) and found.activations > 4 * 4 * 17 * 24
 
 
 def test_pictures_show_what_is_asked_and_what_is_answered(tiny_videos):
