@@ -108,7 +108,7 @@ def compared(options: argparse.Namespace, preset: PropagationPreset) -> dict[str
             other = straightforward(features, frames, soft, target, preset)
             theirs.append(time.perf_counter() - start)
             apart = max(apart, float((other - soft[-1]).abs().max()))
-            masks = [to_picture(one, (0, 1, 2), (height, width), (height, width)) for one in (other, soft[-1])]
+            masks = [to_picture(one, (height, width), (height, width)) for one in (other, soft[-1])]
             equal.append(float((masks[0] == masks[1]).float().mean()))
     return {"ours": ours, "straightforward": theirs, "largest difference": apart, "equal pixels": min(equal)}
 

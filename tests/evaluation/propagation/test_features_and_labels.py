@@ -119,26 +119,26 @@ def test_masks_on_the_grid_are_bilinear_samples_or_the_nearest_id():
     assert to_grid(ids, (0, 5), (16, 32), (2, 4))[1, 0, 1] == 0.5  # by way of the encoded size
 
 
-def test_soft_labels_become_the_largest_id_at_the_size_of_the_mask():
+def test_soft_labels_become_the_largest_one_at_the_size_of_the_mask():
     labels = torch.zeros(2, 2, 2)
     labels[0], labels[1, :, 1] = 0.4, 0.9
-    found = to_picture(labels, (0, 7), (8, 8), (4, 16))
+    found = to_picture(labels, (8, 8), (4, 16))
     assert found.dtype == torch.uint8 and found.shape == (4, 16)
-    np.testing.assert_array_equal(found[0], [0] * 8 + [7] * 8)
-    tie = to_picture(torch.full((2, 2, 2), 0.5), (0, 7), (4, 4), (4, 4))
+    np.testing.assert_array_equal(found[0], [0] * 8 + [1] * 8)
+    tie = to_picture(torch.full((2, 2, 2), 0.5), (4, 4), (4, 4))
     assert not tie.any()
 
 
 def test_stretching_brings_each_label_or_each_place_to_the_whole_range():
     labels = torch.tensor([[[0.8, 0.9]], [[0.05, 0.1]]])
-    assert not to_picture(labels, (0, 1), (1, 2), (1, 2)).any()
-    np.testing.assert_array_equal(to_picture(labels, (0, 1), (1, 2), (1, 2), stretch="label"), [[0, 0]])
+    assert not to_picture(labels, (1, 2), (1, 2)).any()
+    np.testing.assert_array_equal(to_picture(labels, (1, 2), (1, 2), stretch="label"), [[0, 0]])
     opposite = torch.tensor([[[0.9, 0.8]], [[0.05, 0.1]]])
-    np.testing.assert_array_equal(to_picture(opposite, (0, 1), (1, 2), (1, 2), stretch="label"), [[0, 1]])
+    np.testing.assert_array_equal(to_picture(opposite, (1, 2), (1, 2), stretch="label"), [[0, 1]])
     # By place: where the first is larger it is 1, so that in between the first place's margin counts as the second's.
     uneven = torch.tensor([[[0.9, 0.0]], [[0.0, 0.2]]])
-    plain = to_picture(uneven, (0, 1), (1, 8), (1, 8)).sum()
-    assert to_picture(uneven, (0, 1), (1, 8), (1, 8), stretch="place").sum() == 4 > plain
+    plain = to_picture(uneven, (1, 8), (1, 8)).sum()
+    assert to_picture(uneven, (1, 8), (1, 8), stretch="place").sum() == 4 > plain
 
 
 def test_masks_are_carried_through_frames_of_any_source():

@@ -34,21 +34,20 @@ def to_grid(
 
 def to_picture(
     labels: Tensor,
-    numbers: Sequence[int],
     size: Size,
     shown: Size,
     *,
     stretch: Literal["none", "place", "label"] = "none",
 ) -> Tensor:
-    """Soft labels [L, h, w] to ids uint8 [H, W] at the size `shown`; of equal labels the first number is taken.
+    """Soft labels [L, h, w] to the largest one's place in the list, uint8 [H, W] at the size `shown`; of equal ones the
+    first.
 
-    Labels are scaled bilinearly to `size`, that of the encoded frame, and the ids to `shown` by the nearest.
+    Labels are scaled bilinearly to `size`, that of the encoded frame, and the choice to `shown` by the nearest.
     """
     maps = _stretched(labels, (0,)) if stretch == "place" else labels
     maps = interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
     maps = _stretched(maps, (1, 2)) if stretch == "label" else maps
-    ids = torch.tensor(list(numbers), device=labels.device, dtype=torch.uint8)[maps.argmax(0)]
-    return resized_ids(ids, shown)
+    return resized_ids(maps.argmax(0).byte(), shown)
 
 
 def resized_ids(ids: Tensor, size: Size) -> Tensor:

@@ -54,7 +54,8 @@ def carry_masks(
             yield mask
         else:
             labels = carrier.step(found)
-            yield to_picture(labels, numbers, size, shown, stretch=preset.stretch).cpu().numpy()
+            chosen = to_picture(labels, size, shown, stretch=preset.stretch)
+            yield np.array(numbers, np.uint8)[chosen.cpu().numpy()]
 
 
 def _scaled(frame: Tensor, preset: PropagationPreset) -> Tensor:

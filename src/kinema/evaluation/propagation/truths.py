@@ -90,13 +90,13 @@ class _MaskTruth:
         return to_grid(first, self.numbers, size, grid, how=self.preset.grid_labels)
 
     def shown(self, labels: Tensor, size: Size) -> Tensor:
-        """Ids at the size of the masks."""
+        """Places in the list of ids, at the size of the masks."""
         height, width = self.first.shape
-        return to_picture(labels, self.numbers, size, (height, width), stretch=self.preset.stretch)
+        return to_picture(labels, size, (height, width), stretch=self.preset.stretch)
 
     def read(self, shown: Array) -> Array:
-        """The ids themselves."""
-        return shown
+        """The ids: looked up here, since a list would have to be sent to the device for every frame."""
+        return np.asarray(np.array(self.numbers, np.uint8)[shown])
 
     def at(self, frame: int) -> npt.NDArray[np.uint8]:
         """The mask of a frame; a few are kept, since every arm is judged by them."""
