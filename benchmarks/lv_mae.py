@@ -132,8 +132,9 @@ def pretrained(seed: int, train: Manifest, options: argparse.Namespace, folder: 
     settings += [f"shortest={max(1, round(2 * seconds))}", "workers=0", "device=cpu", f"seed={seed}"]
     place = folder / f"run-{seed}"
     began = time.monotonic()
-    # Small sets make few steps an epoch, and the loss stays at that of the mean for the first thousand.
-    recipe = load_recipe("lv-mae", "tiny", [*settings, "steps=6000", "lr=0.002", *options.overrides])
+    # Small sets make few steps an epoch, and the loss stays near that of the mean for the first hundreds.
+    settings += ["steps=3000", "depth=2", "ratio=0.5", "lr=0.003", "schedule.warmup=5", "weight_decay=0.01"]
+    recipe = load_recipe("lv-mae", "tiny", [*settings, *options.overrides])
     run = pretrain(recipe, train, place, resume=bool(checkpoints(place)), quiet=True)
     print(f"{place}: {run.step} steps, {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
     return run
