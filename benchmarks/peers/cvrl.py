@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from peers.step import Batch, PlainStep
 from peers.trunks import r3d_50
-from peers.views import colour_maps, coloured, look
+from peers.views import Drawn, all_drawn, colour_map, coloured, look
 
 TEMPERATURE = 0.1
 
@@ -31,29 +31,33 @@ class Peer(PlainStep):
     @torch.no_grad()
     def prepare(self, read: Batch) -> Batch:
         """Both views."""
-        return {name: self.view(read, name, f"view{i}_") for i, name in enumerate(("first", "second"))}
+        ready = {}
+        for number, name in enumerate(("first", "second")):
+            clips, prefix = read[name], f"view{number}_"
+            views = torch.empty(*clips.shape[:3], self.size, self.size)
+            sigmas = read[f"{prefix}sigma"].tolist()
+            turned = read[f"{prefix}solarised"].tolist() if f"{prefix}solarised" in read else [False] * len(clips)
+            for i, drawn in enumerate(all_drawn(read, prefix)):
+                views[i] = self.view(clips[i], drawn, sigmas[i], solarised=turned[i])
+            ready[name] = views
+        return ready
 
-    def view(self, read: Batch, name: str, prefix: str) -> Tensor:
+    def view(self, clip: Tensor, drawn: Drawn, sigma: float, *, solarised: bool) -> Tensor:
         """Crop, mirror, colours, blur, solarisation."""
-        pixels = look(read[name], read[f"{prefix}box"], read[f"{prefix}flip"], self.size)
-        drawn = (read[f"{prefix}factors"], read[f"{prefix}factor_order"], pixels.mean((2, 3, 4)))
-        clips = coloured(pixels, *colour_maps(*drawn, grey=read[f"{prefix}grey"], grey_first=False, per_channel=True))
-        for i, sigma in enumerate(read[f"{prefix}sigma"].tolist()):
-            if sigma:
-                self.blur_(clips[i], sigma)
-        if f"{prefix}solarised" in read:
-            for i in read[f"{prefix}solarised"].nonzero()[:, 0].tolist():
-                clips[i] = torch.minimum(clips[i], 1 - clips[i])
-        return clips
+        pixels = look(clip, drawn, self.size)
+        maps = colour_map(drawn, pixels.mean((1, 2, 3)).numpy(), grey_first=False, per_channel=True)
+        view = coloured(pixels, *maps)
+        if sigma:
+            band = self.band(sigma)
+            view = band @ (view @ band)
+        return torch.minimum(view, 1 - view) if solarised else view
 
-    def blur_(self, clip: Tensor, sigma: float) -> None:
-        """Gaussian blur [3, T, S, S] with zeros beyond the border, as one banded matrix from both sides."""
-        places = torch.arange(self.size)
-        distance = (places[:, None] - places).abs()
+    def band(self, sigma: float) -> Tensor:
+        """The Gaussian blur of one line, with zeros beyond its ends: [S, S], symmetric."""
+        distance = (torch.arange(self.size)[:, None] - torch.arange(self.size)).abs()
         reach = torch.arange(self.taps) - self.taps // 2
         total = torch.exp(-0.5 * (reach / sigma).square()).sum()
-        band = torch.where(distance <= self.taps // 2, torch.exp(-0.5 * (distance / sigma).square()), 0.0) / total
-        clip.copy_(band @ (clip @ band))
+        return torch.where(distance <= self.taps // 2, torch.exp(-0.5 * (distance / sigma).square()), 0.0) / total
 
     def loss(self, ready: Batch) -> Tensor:
         """InfoNCE of both views among all others of the batch, summed."""

@@ -10,10 +10,11 @@ from torch.nn.functional import cross_entropy, normalize
 
 from peers.step import Batch, PlainStep, Queue
 from peers.trunks import c3d
-from peers.views import colour_maps, coloured, look
+from peers.views import Drawn, all_drawn, colour_map, coloured, look
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-SHAPE = (1, 3, 1, 1, 1)
+SHAPE = (3, 1, 1, 1)
+VIEWS = ("query", "positive", "negative")
 
 
 class TwoHeads(nn.Module):
@@ -46,23 +47,20 @@ class Peer(PlainStep):
         fast = read["fast"][0]
         count, frames = len(read["query"]), len(fast)
         slow = torch.randperm(count, generator=self.generator) < count // 2
-        speeds = [torch.arange(frames) if normal else fast for normal in slow.tolist()]
-        others = [fast if normal else torch.arange(frames) for normal in slow.tolist()]
-        query, key = (self.raw(read, name) for name in ("query", "key"))
-        ready = {"query": self.shown(query, speeds), "positive": self.shown(key, speeds)}
-        return {**ready, "negative": self.shown(key, others)}
+        ready = {name: torch.empty(count, 3, frames, self.size, self.size) for name in VIEWS}
+        normal = torch.arange(frames)
+        drawn = zip(all_drawn(read, "query_"), all_drawn(read, "key_"), slow.tolist(), strict=True)
+        for i, (of_query, of_key, is_slow) in enumerate(drawn):
+            own, other = (normal, fast) if is_slow else (fast, normal)
+            query, key = self.raw(read["query"][i], of_query), self.raw(read["key"][i], of_key)
+            for name, raw, places in (("query", query, own), ("positive", key, own), ("negative", key, other)):
+                ready[name][i] = shown(*raw, places)
+        return ready
 
-    def raw(self, read: Batch, name: str) -> tuple[Tensor, Tensor, Tensor]:
+    def raw(self, clip: Tensor, drawn: Drawn) -> tuple[Tensor, Tensor, Tensor]:
         """A raw clip's pixels and the map of its colours."""
-        pixels = look(read[name], read[f"{name}_box"], read[f"{name}_flip"], self.size)
-        drawn = (read[f"{name}_factors"], read[f"{name}_factor_order"], pixels.mean((2, 3, 4)))
-        return pixels, *colour_maps(*drawn, grey=read[f"{name}_grey"], grey_first=True, per_channel=False)
-
-    def shown(self, raw: tuple[Tensor, Tensor, Tensor], places: list[Tensor]) -> Tensor:
-        """Some frames of each raw clip, coloured and normalised."""
-        pixels, matrix, offset = raw
-        chosen = torch.stack([clip.index_select(1, place) for clip, place in zip(pixels, places, strict=True)])
-        return coloured(chosen, matrix, offset).sub_(MEAN.view(SHAPE)).div_(STD.view(SHAPE))
+        pixels = look(clip, drawn, self.size)
+        return pixels, *colour_map(drawn, pixels.mean((1, 2, 3)).numpy(), grey_first=True, per_channel=False)
 
     def before(self) -> None:
         """The key network moves first."""
@@ -85,3 +83,9 @@ class Peer(PlainStep):
     def after(self) -> None:
         """Keys at the other speed enter the queue."""
         self.queue.push(self.fresh)
+
+
+def shown(pixels: Tensor, matrix: Tensor, offset: Tensor, places: Tensor) -> Tensor:
+    """Some frames of a raw clip, coloured and normalised."""
+    clip = coloured(pixels.index_select(1, places), matrix, offset)
+    return clip.sub_(MEAN.view(SHAPE)).div_(STD.view(SHAPE))

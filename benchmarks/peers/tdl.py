@@ -10,10 +10,11 @@ from torch.nn.functional import cross_entropy, normalize
 
 from peers.step import Batch, PlainStep, Queue
 from peers.trunks import c3d
-from peers.views import colour_maps, coloured, look
+from peers.views import Drawn, all_drawn, colour_map, coloured, look
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-SHAPE = (1, 3, 1, 1, 1)
+SHAPE = (3, 1, 1, 1)
+CLIPS = ("anchor", "positive", "negative")
 
 
 class Embedding(nn.Module):
@@ -42,18 +43,21 @@ class Peer(PlainStep):
     @torch.no_grad()
     def prepare(self, read: Batch) -> Batch:
         """Three views; one frame mixed into the anchor."""
-        ready = {name: self.view(read, name) for name in ("anchor", "positive", "negative")}
-        anchor, amount = ready["anchor"], read["amount"].view(-1, 1, 1, 1)
-        chosen = anchor[torch.arange(len(anchor)), :, read["frame"]]
-        # Normalising keeps mixtures: the weights of both add up to 1.
-        anchor.lerp_(chosen[:, :, None], amount[..., None])
+        count, frames = len(read["frame"]), read["anchor"].shape[2]
+        ready = {name: torch.empty(count, 3, frames, self.size, self.size) for name in CLIPS}
+        for name, views in ready.items():
+            for i, drawn in enumerate(all_drawn(read, f"{name}_")):
+                views[i] = self.view(read[name][i], drawn)
+        mixed = zip(ready["anchor"], read["frame"].tolist(), read["amount"].tolist(), strict=True)
+        for clip, frame, amount in mixed:
+            # Normalising keeps mixtures: the weights of both add up to 1.
+            clip.lerp_(clip[:, frame, None].clone(), amount)
         return {**ready, "distinct": read["distinct"]}
 
-    def view(self, read: Batch, name: str) -> Tensor:
+    def view(self, clip: Tensor, drawn: Drawn) -> Tensor:
         """One view, normalised."""
-        pixels = look(read[name], read[f"{name}_box"], read[f"{name}_flip"], self.size, read[f"{name}_angle"])
-        drawn = (read[f"{name}_factors"], read[f"{name}_factor_order"], pixels.mean((2, 3, 4)))
-        maps = colour_maps(*drawn, grey=None, grey_first=True, per_channel=False)
+        pixels = look(clip, drawn, self.size)
+        maps = colour_map(drawn, pixels.mean((1, 2, 3)).numpy(), grey_first=True, per_channel=False)
         return coloured(pixels, *maps).sub_(MEAN.view(SHAPE)).div_(STD.view(SHAPE))
 
     def loss(self, ready: Batch) -> Tensor:

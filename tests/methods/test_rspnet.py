@@ -16,6 +16,7 @@ from kinema.randomness import numpy_generator
 from kinema.training.loop import pretrain
 from kinema.training.recipe import load_recipe
 from kinema.training.stepper import Stepper
+from kinema.views.colour import normalise
 from tests.helpers import journal, read_batch, tiny_recipe
 
 TINY = {"backbone": "r3d", "width": 4, "dim": 16, "queue": 24, "momentum": 0.9}
@@ -134,7 +135,8 @@ def test_prepared_clips_are_the_raw_ones_at_two_speeds(tiny_videos):
     raw = read_batch(method, method.index(tiny_videos), prepare=False)
     batch = method.prepare(raw, torch.Generator().manual_seed(0))
     slow = halved(4, torch.Generator().manual_seed(0))
-    seen = {name: method._view(raw, name) for name in ("query", "key")}
+    shown = {name: method.augment.apply(raw[name], raw, prefix=f"{name}_") for name in ("query", "key")}
+    seen = {name: normalise(clips, method.input.mean, method.input.std) for name, clips in shown.items()}
     for b in range(4):
         normal, fast = slice(0, 8), slice(0, 16, 2)
         same, other = (normal, fast) if slow[b] else (fast, normal)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from kinema.backbones.layers import Triple, full_conv
@@ -39,7 +38,7 @@ class FactoredConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, T, H, W] to [B, width, T', H', W']."""
-        y: Tensor = self.temporal(torch.relu(self.norm(self.spatial(x))))
+        y: Tensor = self.temporal(self.norm(self.spatial(x)).relu_())
         return y
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -51,8 +50,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, T, H, W] to [B, width, T', H', W']."""
-        residual = torch.relu(self.norm1(self.conv1(x)))
-        return torch.relu(self.norm2(self.conv2(residual)) + self.shortcut(x))
+        residual = self.norm1(self.conv1(x)).relu_()
+        out: Tensor = self.norm2(self.conv2(residual))
+        return out.add_(self.shortcut(x)).relu_()
 
 
 class Bottleneck(nn.Module):
@@ -93,9 +93,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, T, H, W] to [B, 4 width, T', H', W']."""
-        residual = torch.relu(self.norm1(self.conv1(x)))
-        residual = torch.relu(self.norm2(self.conv2(residual)))
-        return torch.relu(self.norm3(self.conv3(residual)) + self.shortcut(x))
+        residual = self.norm1(self.conv1(x)).relu_()
+        residual = self.norm2(self.conv2(residual)).relu_()
+        out: Tensor = self.norm3(self.conv3(residual))
+        return out.add_(self.shortcut(x)).relu_()
 
 
 class ZeroPadShortcut(nn.Module):

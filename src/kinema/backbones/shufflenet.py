@@ -47,13 +47,13 @@ class Unit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, T, H, W] to [B, width, T', H', W']."""
-        branch = self.expand(self.depthwise(channel_shuffle(self.reduce(x), self.groups)))
+        branch: Tensor = self.expand(self.depthwise(channel_shuffle(self.reduce(x), self.groups)))
         if self.stride == 1:
-            return torch.relu(branch + x)
+            return branch.add_(x).relu_()
         if x.shape[2] % 2:
             x = torch.cat([x, x[:, :, -1:]], 2)  # the convolution rounds an odd number of frames up, so the pool must
         # The zeros around height and width count in the average, as published; the pool itself refuses tiny maps.
-        return torch.relu(torch.cat([branch, self.pool(functional.pad(x, (1, 1, 1, 1)))], 1))
+        return torch.cat([branch, self.pool(functional.pad(x, (1, 1, 1, 1)))], 1).relu_()
 
 
 class ShuffleNet(StagedBackbone):

@@ -32,7 +32,7 @@ class Fire(nn.Module):
         """[B, channels, T, H, W] to [B, 2 expand, T, H, W]."""
         squeezed = self.squeeze(x)
         y = torch.cat([self.expand1(squeezed), self.expand3(squeezed)], 1)
-        return torch.relu(y + x if self.bypass else y)
+        return (y.add_(x) if self.bypass else y).relu_()
 
 
 class SqueezeNet(StagedBackbone):
