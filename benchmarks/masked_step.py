@@ -9,7 +9,8 @@ Run `python benchmarks/masked_step.py [--model small] [--side 224] [--frames 16]
   same optimiser, parameter groups, clips and masks; the losses of two steps must agree. Each begins with what workers
   hand over: normalised clips and masks there, patches of bytes and places here. In turns, the order changing from pair
   to pair. Processor time with one thread, wall time with more; medians, and quartiles of the ratio within pairs.
-* Memory: largest resident size of a fresh process over three steps, less what was resident before the first.
+* Memory: largest resident size of a fresh process with network, optimiser and three steps, less what was resident
+  before the network was made.
 * Ways: kinema's step with each optimiser kernel, attention kernel and, with `--compile`, torch.compile.
 """
 
@@ -181,9 +182,13 @@ def _within(arm: Kinema, kernel: SDPBackend | None) -> Callable[[], object]:
 
 
 def one_arm(arm: str, size: Size, fused: bool) -> None:
-    """Print how far three steps raise the resident size of this process, in megabytes."""
-    made = Kinema(size) if arm == "kinema" else Transformers(size, fused=fused)
+    """Print how far network, optimiser and three steps raise the resident size of this process, in megabytes."""
+    from transformers import VideoMAEForPreTraining
+
+    # Imported in both arms: what its modules weigh is not the question.
+    assert VideoMAEForPreTraining
     before = resident()
+    made = Kinema(size) if arm == "kinema" else Transformers(size, fused=fused)
     for _ in range(3):
         made.step()
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
