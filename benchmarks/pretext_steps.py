@@ -1,22 +1,29 @@
 """Claim: a training step of a pretext costs what its best plain PyTorch formulation costs, in time and in memory.
 
-Run `python benchmarks/pretext_steps.py [METHOD ...] [--scale tiny] [--pairs 15] [--threads 1] [--json OUT]` (ten minutes
-for all six). `tiny` is the shipped tiny recipe, where all that is not convolution weighs most; `published` has the
-published width, 16 frames and 112 pixels, at a batch that a small machine holds (an hour).
+Run `python benchmarks/pretext_steps.py [METHOD ...] [--scale tiny] [--pairs 15] [--threads 1] [--json OUT]` (a quarter
+of an hour for all six). `tiny` is the shipped tiny recipe, where all that is not convolution weighs most; `published` has
+the published width, 16 frames and 112 pixels, at a batch that a small machine holds (an hour).
 
 A step is everything between the frames as read (uint8 clips and drawn numbers, in memory) and the moved weights: views,
 labels and masks, losses, backward, SGD with momentum and decay, queue and key network. The peers in
 `benchmarks/peers` are plain PyTorch with the same network, arithmetic, batch and threads, and nothing besides; kinema's
-arm is what `kinema pretrain` runs, guards and measured parts included. Clips come from videos made on the spot.
+arm is what `kinema pretrain` runs, guards and measured parts included.
 
-* First both must do the same. Prepared clips agree: bytes and masks exactly, resampled floats to half a level on average
-  (kinema rounds them to bytes between geometry and colours, the peers do not). From equal weights, on the same clips,
-  the first losses agree to 1e-5 and the second ones, after a step, a queue and a moving average, to 1e-3, relatively.
+The peers at their best: the faster of both memory layouts, measured in the run; in-place sums; fused SGD; views clip by
+clip, so that a clip stays in the processor's cache (whole batches took twice as long); masks of PRP without repeats;
+colours of RSPNet for shown frames only. Tried, and no faster on a CPU: SGD by `foreach` or in a loop, inference mode
+for the keys, channels-last inputs.
+
+* First both must do the same. Prepared clips agree: bytes and masks exactly, resampled floats to half a level on
+  average (kinema rounds them to bytes between geometry and colours, the peers do not). From equal weights, on the same
+  clips, the first losses agree to 1e-5 and the second ones, after a step, a queue and a moving average, to 1e-3.
 * Then they take turns in one process, the order changing from pair to pair. Processor time with one thread, wall time
-  with more; medians, and the quartiles of the ratio within pairs. The peer is in the faster of both memory layouts.
+  with more; medians, and the quartiles of the ratio within pairs.
 * Peak memory: largest resident size of a fresh process over five steps, less what was resident before the first one;
   median of three processes of each.
 * Last: what gathering and shuffling cost in one process, where they have nothing to do.
+
+Clips come from videos made on the spot.
 """
 
 from __future__ import annotations
@@ -121,7 +128,7 @@ class Arms:
         torch.manual_seed(0)
         self.method: Method = recipe.build().train()
         self.peer = peer_of(name, recipe, channels_last=channels_last)
-        self.peer.load([value for key, value in self.method.state_dict().items()])
+        self.peer.load(list(self.method.state_dict().values()))
         if recipe.channels_last:
             self.method.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.stepper = Stepper(self.method, recipe, torch.device("cpu"))
@@ -170,7 +177,8 @@ def check(arms: Arms) -> Agreement:
         # What the trainer seeds dropout with.
         torch.manual_seed(key_entropy(arms.recipe.seed, "step", number, 0) & 0x7FFF_FFFF_FFFF_FFFF)
         losses.append(abs(float(arms.plain_step(ours, number)) / loss - 1))
-    assert losses[0] < 1e-5 and losses[1] < 1e-3, f"losses differ by {max(losses):.1e}"
+    assert losses[0] < 1e-5, f"losses differ by {losses[0]:.1e}"
+    assert losses[1] < 1e-3, f"losses of the second step differ by {losses[1]:.1e}"
     return Agreement(levels, max(losses))
 
 

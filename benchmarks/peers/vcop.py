@@ -40,8 +40,6 @@ class Peer(PlainStep):
         shape = (1, 3, 1, 1, 1)
         x = ready["video"].flatten(0, 1).float().sub_(255 * MEAN.view(shape)).div_(255 * STD.view(shape))
         first, second, third = self.trunk(x).mean((2, 3, 4)).view(len(ready["label"]), 3, -1).unbind(1)
-        pairs = torch.stack(
-            [torch.cat(pair, 1) for pair in ((first, second), (first, third), (second, third))], 1
-        )
+        pairs = torch.stack([torch.cat(pair, 1) for pair in ((first, second), (first, third), (second, third))], 1)
         hidden = self.fc7(pairs).relu_().flatten(1)
         return cross_entropy(self.fc8(self.dropout(hidden)), ready["label"])

@@ -15,6 +15,7 @@ from kinema.errors import RecipeError
 from kinema.methods.encoders import ConvEncoder
 from kinema.methods.rotnet import RotNet
 from kinema.randomness import numpy_generator
+from kinema.targets import rotation
 from kinema.targets.rotation import all_turns, quarter_turns, turn, turn_each
 from kinema.training.recipe import load_recipe
 from kinema.training.stepper import Stepper
@@ -71,9 +72,10 @@ def test_only_square_clips_turn():
 
 def test_each_clip_takes_its_own_turn():
     clips, labels = some_clips(5), torch.tensor([2, 0, 1, 1, 2])
-    found = turn_each(clips, labels, (3, 1, 2))
-    for b, label in enumerate(labels.tolist()):
-        assert torch.equal(found[b], turn(clips[b], (3, 1, 2)[label]))
+    for way in (turn_each, rotation._turn_masked):  # the second is that of accelerators
+        found = way(clips, labels, (3, 1, 2))
+        for b, label in enumerate(labels.tolist()):
+            assert torch.equal(found[b], turn(clips[b], (3, 1, 2)[label]))
 
 
 def test_all_turns_are_joined_turn_by_turn():
@@ -156,6 +158,16 @@ def test_one_random_clip_per_video_or_one_per_window(tiny_videos):
         assert frames.min() == first and frames.max() == end - 1
 
 
+class Largest:
+    """Draws the largest number each time."""
+
+    def integers(self, end, size=None):
+        return np.full(size, end - 1) if size else end - 1
+
+    def random(self):
+        return 0.999
+
+
 def test_strides_are_drawn_and_frames_move_within_them(tiny_videos):
     method = tiny(strides=(1, 2, 3), jitter=True)
     index = method.index(tiny_videos)
@@ -167,6 +179,9 @@ def test_strides_are_drawn_and_frames_move_within_them(tiny_videos):
         seen.update(steps.tolist())
     assert seen == {1, 2, 3, 4, 5}
     assert method.input.stride == 2
+    # The latest start leaves room for the largest move: nothing is cut off at the end.
+    frames = method.plan(0, index, Clock(0, 0, 0.0), Largest()).reads["video"].indices
+    assert frames.tolist() == [*range(18, 40, 3)]
     plain = tiny(strides=(1, 2, 3))
     found = {tuple(np.diff(plan_of(plain, index, 0, key).reads["video"].indices)) for key in range(60)}
     assert found == {(k,) * (CLIP - 1) for k in (1, 2, 3)}
@@ -209,6 +224,13 @@ def test_the_classifier_starts_small_and_everything_else_is_handed_on():
     told = classifier.load_state_dict(method.state_dict(), strict=False)
     assert sorted(told.missing_keys) == ["classifier.bias", "classifier.weight"]
     assert sorted(told.unexpected_keys) == ["head.bias", "head.weight"]
+
+
+def test_dropout_comes_before_the_classifier():
+    method = tiny(dropout=1.0, init_std=None).train()
+    clips = torch.rand(2, 3, CLIP, SIZE, SIZE)
+    assert torch.equal(method(clips), method.head.bias.expand(2, 4))
+    assert not torch.equal(method.eval()(clips), method.head.bias.expand(2, 4))
 
 
 class Pointwise(Backbone):

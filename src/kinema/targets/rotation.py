@@ -45,6 +45,10 @@ def turn_each(clips: Tensor, labels: Tensor, quarters: Sequence[int]) -> Tensor:
         for shown, clip, label in zip(out, clips, labels.tolist(), strict=True):
             shown.copy_(turn(clip, quarters[label]))
         return out
+    return _turn_masked(clips, labels, quarters)
+
+
+def _turn_masked(clips: Tensor, labels: Tensor, quarters: Sequence[int]) -> Tensor:
     out = turn(clips, 0)
     for label, count in enumerate(quarters):
         chosen = (labels == label).view(-1, 1, 1, 1, 1)
