@@ -18,7 +18,7 @@ from kinema.evaluation.finetune_presets import FINETUNE_PRESETS
 from kinema.methods.base import ParamGroup
 from kinema.methods.child_view import ChildView, normal
 from kinema.methods.masked import predicted_frames
-from kinema.modules.transformer import Block, patchify, take
+from kinema.modules.transformer import Block, patchify, space_table, take
 from kinema.randomness import numpy_generator
 from kinema.report.page import write_report
 from kinema.targets.masking import Masking, centre_masking, random_masking, temporal_masking, visible_count
@@ -171,6 +171,16 @@ def test_an_embedding_is_that_of_place_plus_that_of_time():
     torch.testing.assert_close(
         trunk.embed(torch.zeros(1, 8, 384), kept)[0, 1:], trunk.embed(torch.zeros(1, 8, 384))[0, [2, 7]]
     )
+
+
+def test_tables_may_start_as_waves_and_are_learned():
+    method = tiny(tables="waves", width=16)
+    positions = method.network.trunk.positions
+    assert torch.equal(positions.spatial[0], space_table(2, 2, 16)) and positions.spatial.requires_grad
+    torch.testing.assert_close(positions.temporal[0, 1, :8], (10000 ** -(torch.arange(8) / 8)).sin())
+    decoder = method.network.decoder.positions
+    assert torch.equal(decoder.spatial[0], space_table(2, 2, 8))
+    assert float(tiny().network.trunk.positions.spatial.detach().abs().max()) < 0.1
 
 
 def test_what_is_seen_does_not_hold_what_is_hidden():

@@ -59,6 +59,8 @@ class ChildView(Method):
         patch: side of a patch in pixels.
         tubelet: frames of a patch.
         mask: share of hidden tokens, drawn among all of them whatever their time.
+        tables: first values of the learned positions: "normal", truncated, of deviation 0.02 (published), or "waves",
+            sines and cosines, from which small networks learn sooner who is near (ours).
         class_token: a learned token in front of the encoder's; the decoder has its own instead of it.
         target: what is predicted: pixels as they are fed ("none", published), or "patch": each patch standardised
             (MAE-ST).
@@ -95,6 +97,7 @@ class ChildView(Method):
         patch: int = 14,
         tubelet: int = 2,
         mask: float = 0.9,
+        tables: Literal["normal", "waves"] = "normal",
         class_token: bool = True,
         target: Standard = "none",
         target_frames: int | None = None,
@@ -138,6 +141,9 @@ class ChildView(Method):
             class_token="own" if class_token else "none",
             fused=False,
         )
+        if tables == "waves":
+            for positions in (trunk.positions, decoder.positions):
+                positions.start_from_waves()
         self.network = MaskedAutoencoder(trunk, decoder)
         self.encoder = ViTEncoder(trunk, self.input, pool=pool)
         self.mask, self.tokens = mask, math.prod(trunk.grid)

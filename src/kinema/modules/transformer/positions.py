@@ -97,6 +97,13 @@ class Positions(nn.Module):
         if self.kind in ("index", "line", "space") and not self.fixed.is_meta:
             self.fixed.copy_(self._defined(self.grid))
 
+    @torch.no_grad()
+    def start_from_waves(self) -> None:
+        """First values of separable tables: sines and cosines of column and row, and of time, so that near is alike."""
+        times, height, width = self.grid
+        self.spatial[0].copy_(space_table(height, width, self.width))
+        self.temporal[0].copy_(sincos(torch.arange(times), self.width))
+
     def _defined(self, grid: Grid) -> Tensor:
         if self.kind == "index":
             return index_table(math.prod(grid), self.width)
