@@ -1,8 +1,8 @@
 """Claim: a training step of a pretext costs what its best plain PyTorch formulation costs, in time and in memory.
 
 Run `python benchmarks/pretext_steps.py [METHOD ...] [--scale tiny] [--pairs 15] [--threads 1] [--json OUT]` (a quarter
-of an hour for all six). `tiny` is the shipped tiny recipe, where all that is not convolution weighs most; `published` has
-the published width, 16 frames and 112 pixels, at a batch that a small machine holds (an hour).
+of an hour for all six). `tiny` is the shipped tiny recipe, where all that is not convolution weighs most;
+`published` has the published width, 16 frames and 112 pixels, at a batch that a small machine holds (an hour).
 
 A step is everything between the frames as read (uint8 clips and drawn numbers, in memory) and the moved weights: views,
 labels and masks, losses, backward, SGD with momentum and decay, queue and key network. The peers in
