@@ -141,7 +141,7 @@ def test_standardised_patches_know_neither_brightness_nor_contrast():
     masking = random_masking(torch.rand(2, 16), 0.75)
     zeros = torch.zeros(2, 12, 768)
     assert float(reconstruction_loss(zeros, patches, masking)) == pytest.approx(767 / 768, abs=1e-5)
-    raw = tiny(targets="none")
+    raw = tiny(target="none")
     batch = formula_batch()
     brighter = {**batch, "target": batch["target"] + 5.0}
     predicted = torch.zeros(4, 12, 192)
@@ -296,7 +296,7 @@ def test_the_memory_of_an_image_encoder_is_estimated():
 
 def test_pictures_show_what_is_asked_and_what_is_answered(tiny_videos):
     for name in ("cropmae", "siammae"):
-        recipe = recipe_of(name, **{"options.targets": "patch"})
+        recipe = recipe_of(name, **{"options.target": "patch"})
         method = recipe.build().eval()
         batch = read_batch(method, method.index(tiny_videos), prepare=False)
         asked, answered = method.pictures(batch), method.answers(batch)
@@ -319,7 +319,7 @@ def test_pictures_show_what_is_asked_and_what_is_answered(tiny_videos):
 
 def test_a_perfect_answer_is_shown_as_the_target(tiny_videos):
     for targets in ("patch", "none"):
-        recipe = recipe_of("cropmae", **{"options.targets": targets})
+        recipe = recipe_of("cropmae", **{"options.target": targets})
         method = recipe.build().eval()
         batch = read_batch(method, method.index(tiny_videos), prepare=False)
         target = method.patches(method.prepare(batch, torch.Generator())["target"])
@@ -342,7 +342,7 @@ def test_colours_are_learned_from_the_reference_alone(told):
     """With the same picture as reference the loss falls far; with noise it stays at the colours' variance."""
     torch.manual_seed(0)
     options = {"width": 48, "depth": 1, "decoder_width": 48, "decoder_depth": 1, "decoder_hidden": 96, "dropout": 0.0}
-    method = tiny(**options, targets="none")
+    method = tiny(**options, target="none")
     generator = torch.Generator().manual_seed(1)
     optimiser = torch.optim.AdamW(method.parameters(), lr=2e-3)
     losses = []

@@ -1,21 +1,25 @@
 """CrossVideoMAE: contrast in closed form, masks, who gets which gradient, and that clips find their own frames."""
 
+import json
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from kinema.backbones import VisionTransformer
 from kinema.data.sample import Clock
 from kinema.errors import RecipeError
-from kinema.losses import in_batch_info_nce
+from kinema.losses import nt_xent as contrast
 from kinema.losses.reconstruction import masked_error
 from kinema.methods.base import Phase
 from kinema.methods.crossvideomae import CrossVideoMAE
-from kinema.methods.masked import reconstruction_loss
-from kinema.modules.transformer import patchify
+from kinema.methods.masked import Reconstruction, reconstruction_loss
+from kinema.modules.transformer import patchify, take
 from kinema.randomness import numpy_generator
-from kinema.targets.masking import random_masking
+from kinema.targets import random_masking, standardise
 from kinema.views.colour import normalise
 from tests.helpers import read_batch
 
@@ -60,7 +64,7 @@ def gradients(module, loss):
 
 
 def nt_xent(first, second, **options):
-    return in_batch_info_nce(first, second, **options).loss / 2
+    return contrast(first, second, **options).loss
 
 
 def test_contrast_in_closed_form():
@@ -266,6 +270,128 @@ def test_fewer_frames_may_be_predicted():
     assert losses(method, batch)["loss"].isfinite()
     with pytest.raises(RecipeError, match="target_frames=3"):
         tiny(target_frames=3)
+
+
+def test_masks_that_hide_everything_are_refused_at_once():
+    for options in ({"mask": 0.99}, {"image_mask": 0.95}):
+        with pytest.raises(RecipeError, match="a mask leaves 0 of"):
+            tiny(**options)
+
+
+# Weights to begin with
+
+
+def shaken(**options):
+    torch.manual_seed(1)
+    trunk = VisionTransformer(width=32, depth=2, heads=4, class_token=True, bias="all", **options).eval()
+    with torch.no_grad():
+        for parameter in trunk.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    return trunk
+
+
+def mae_st_file(path, trunk):
+    """As MAE-ST's scripts write it, with a part of its decoder."""
+    names = {"positions.spatial": "pos_embed_spatial", "positions.temporal": "pos_embed_temporal"}
+    names["cls_position"] = "pos_embed_class"
+    state = {names.get(name, name): value for name, value in trunk.state_dict().items()}
+    torch.save({"model_state": {**state, "decoder_embed.weight": torch.zeros(4, 32)}}, path)
+    return path
+
+
+def vit_mae_folder(path, trunk):
+    """As transformers writes ViTMAEModel."""
+    names = {
+        "^norm": "layernorm",
+        "norm1": "layernorm_before",
+        "norm2": "layernorm_after",
+        "attn.proj": "attention.output.dense",
+    }
+    names |= {"mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense", "^blocks": "encoder.layer"}
+    names |= {"^cls": "embeddings.cls", "patch_embed.proj": "embeddings.patch_embeddings.projection"}
+    state = {"embeddings.position_embeddings": torch.randn(1, 1 + len(trunk.positions()), 32)}
+    for name, value in trunk.state_dict().items():
+        for pattern, other in names.items():
+            name = re.sub(pattern, other, name)
+        parts = ("query", "key", "value") if "qkv" in name else ("",)
+        for part, piece in zip(parts, value.chunk(len(parts)), strict=True):
+            state[name.replace("attn.qkv", f"attention.attention.{part}")] = piece.clone()
+    kernel = "embeddings.patch_embeddings.projection.weight"
+    state[kernel] = state[kernel].squeeze(2).contiguous()
+    path.mkdir()
+    save_file(state, path / "model.safetensors")
+    (path / "config.json").write_text(json.dumps({"num_attention_heads": trunk.heads, "image_size": 32}))
+    return path
+
+
+def test_both_branches_may_begin_with_published_weights(tmp_path, capsys):
+    clips = shaken(size=(8, 48, 48), patch=(2, 8, 8), positions="separable", fused=False)
+    frames = shaken(size=(1, 32, 32), patch=(1, 8, 8), positions="space")
+    files = mae_st_file(tmp_path / "mae_st.pth", clips), vit_mae_folder(tmp_path / "vit_mae", frames)
+    method = tiny(video_weights=str(files[0]), image_weights=str(files[1])).eval()
+    before = method.video.trunk.norm.weight.clone()
+    method.setup(None, folder=tmp_path, workers=0)
+    assert not torch.equal(before, method.video.trunk.norm.weight)
+    # Clips of the own size: tables of the file are stretched to them, as its network would do.
+    pixels = torch.randn(2, 3, 4, 32, 32)
+    torch.testing.assert_close(method.video.trunk(pixels), clips(pixels))
+    torch.testing.assert_close(method.image.trunk(pixels[:, :, :1]), frames(pixels[:, :, :1]))
+    record = json.loads((tmp_path / "initial_weights.json").read_text())
+    assert record["video"]["missing"] == record["video"]["left_over"] == record["image"]["missing"] == []
+    assert (record["video"]["layout"], record["image"]["layout"]) == ("mae-st", "mae-hf")
+    assert record["image"]["left_over"] == ["positions.table", "cls_position"]
+    assert record["video"]["matched"] == len(clips.state_dict())
+    told = capsys.readouterr().err
+    assert "left over: positions.table" in told and "missing: none" in told
+    method.setup(None, folder=tmp_path, workers=0)  # a second process, or a resumed run
+    assert not capsys.readouterr().err
+
+
+def test_a_network_without_weights_to_begin_with_stays_as_it_is(tmp_path):
+    method = tiny()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    method.setup(None, folder=tmp_path, workers=0)
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    deeper = shaken(size=(4, 32, 32), patch=(2, 8, 8), positions="separable", fused=False)
+    deeper.blocks.append(deeper.blocks[1])
+    with pytest.raises(RecipeError, match=r"blocks\.2"):
+        tiny(video_weights=str(mae_st_file(tmp_path / "deeper.pth", deeper))).setup(None, folder=tmp_path, workers=0)
+    still = vit_mae_folder(tmp_path / "still", shaken(size=(1, 32, 32), patch=(1, 8, 8), positions="space"))
+    with pytest.raises(RecipeError, match=r"patch=\(1, 8, 8\).* does not fit this encoder \(patch=\(2, 8, 8\)"):
+        tiny(video_weights=str(still)).setup(None, folder=tmp_path, workers=0)
+    (still / "config.json").write_text(json.dumps({"num_attention_heads": 2}))
+    with pytest.raises(RecipeError, match="2 heads"):
+        tiny(image_weights=str(still)).setup(None, folder=tmp_path, workers=0)
+
+
+# Pictures
+
+
+def test_answers_complete_both_views_of_clips_and_frames(tiny_videos, monkeypatch):
+    method = tiny(frames=4, target_frames=2, sampled=2).eval()
+    batch = read_batch(method, method.index(tiny_videos), prepare=False)
+    # Who answers with the truth completes every picture.
+    ready = method.prepare({name: value[:2] for name, value in batch.items()}, torch.Generator())
+    for part, asked in ((method.video, method._of_clips(ready)), (method.image, method._of_frames(ready))):
+        truth = standardise(take(asked.wanted, asked.masking.hidden), "patch")
+        monkeypatch.setattr(part, "forward", lambda patches, masking, truth=truth: Reconstruction(patches, truth))
+    clips, frames = method.answers(batch)
+    assert clips.frames.shape == (2, 96, 4 * 36 - 4, 3) and frames.frames.shape == (1, 96, 8 * 36 - 4, 3)
+    for shown, pixels in (
+        (clips.frames, ready["clips"][:, :, :, [0, 3]].transpose(0, 1).flatten(0, 1)),
+        (frames.frames, ready["frames"].transpose(0, 1).flatten(0, 2).unsqueeze(2)),
+    ):
+        for number, clip in enumerate(pixels):
+            column = shown[:, :, 36 * number : 36 * number + 32].astype(int)
+            expected = (255 * clip.permute(1, 2, 3, 0)).round().numpy()
+            assert np.abs(column[:, :32] - expected).max() <= 1
+            assert np.abs(column[:, 64:] - expected).max() <= 1
+            assert np.abs(column[:, 32:64] - expected).max() > 5
+    assert len(tiny(freeze_image_encoder=True).eval().answers(batch)) == 1
 
 
 def test_products_are_both_encoders():

@@ -211,6 +211,7 @@ def test_clips_are_read_as_released():
     assert reachable_positions(0, 6, 4, 10).tolist() == [0, 4, 8, 8, 8, 8]
     assert reachable_positions(3, 4, 2, 40).tolist() == [3, 5, 7, 9]
     assert reachable_positions(0, 3, 4, 1).tolist() == [0, 0, 0]
+    assert reachable_positions(0, 4, 4, 9).tolist() == [0, 4, 4, 4]  # the last frame of all is not reached
 
 
 def test_clips_begin_anywhere_that_leaves_room(tiny_videos):

@@ -20,7 +20,7 @@ from kinema.backbones.s3d import S3D, S3DG, S3DGPace, S3DGRSPNet
 from kinema.backbones.shufflenet import ShuffleNet
 from kinema.backbones.squeezenet import SqueezeNet, SqueezeNetClassifier
 from kinema.backbones.video_resnet import MC318, R3D18, R2Plus1D18
-from kinema.backbones.vit import ClipTransformer, VisionTransformer
+from kinema.backbones.vit import VIT_SIZES, ClipTransformer, VisionTransformer, ViTSize, vit_size
 from kinema.backbones.vjepa2 import VJEPA2
 from kinema.errors import RecipeError, suggest
 
@@ -34,6 +34,7 @@ __all__ = [
     "S3D",
     "S3DG",
     "TRANSFORMERS",
+    "VIT_SIZES",
     "VJEPA2",
     "Backbone",
     "C3DLight",
@@ -49,6 +50,7 @@ __all__ = [
     "ShuffleNet",
     "SqueezeNet",
     "SqueezeNetClassifier",
+    "ViTSize",
     "VisionTransformer",
     "build_backbone",
     "build_network",
@@ -56,6 +58,7 @@ __all__ = [
     "count_parameters",
     "formula_clip",
     "formula_fill",
+    "vit_size",
 ]
 
 N = TypeVar("N")

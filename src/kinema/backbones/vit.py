@@ -193,15 +193,15 @@ class VisionTransformer(ClipTransformer):
         return self.forward_patches(patchify(clips, self.patch), kept, self.grid_for(clips))
 
 
-def vit_size(name: str, *, width: int | None = None, depth: int | None = None, heads: int | None = None) -> ViTSize:
-    """A published size, of which single numbers may be replaced.
+def vit_size(model: str, *, width: int | None = None, depth: int | None = None, heads: int | None = None) -> ViTSize:
+    """A published size, of which single numbers may be replaced; arguments are named as the methods' options.
 
     Raises:
         RecipeError: no size of that name.
     """
-    if name not in VIT_SIZES:
+    if model not in VIT_SIZES:
         raise RecipeError(
-            f"size={name}: there are {', '.join(VIT_SIZES)}; width, depth and heads may be set one by one"
+            f"model={model}: there are {', '.join(VIT_SIZES)}; width, depth and heads may be set one by one"
         )
-    published = VIT_SIZES[name]
+    published = VIT_SIZES[model]
     return ViTSize(width or published.width, depth or published.depth, heads or published.heads)

@@ -4,6 +4,7 @@
 """
 
 from kinema.evaluation.across import Across, compare_across
+from kinema.evaluation.classifier import Classifier, block_depths
 from kinema.evaluation.embedded import evaluate_embeddings
 from kinema.evaluation.evaluate import evaluate
 from kinema.evaluation.evaluated import read_evaluated
@@ -23,6 +24,7 @@ __all__ = [
     "PRESETS",
     "PROTOCOLS",
     "Across",
+    "Classifier",
     "Comparison",
     "EvaluationSettings",
     "Extraction",
@@ -33,6 +35,7 @@ __all__ = [
     "Subset",
     "as_markdown",
     "as_rich",
+    "block_depths",
     "clip_indices",
     "compare_across",
     "evaluate",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -149,6 +149,25 @@ def in_batch_info_nce(
         share = across[0].log_softmax(1)
         better = (across[0] >= across[0].gather(1, own[:, None])).sum(1)
         return PairContrast(loss, (better == 1).float().mean(), -(share.exp() * share).sum(1).mean())
+
+
+def nt_xent(first: Tensor, second: Tensor, **options: Any) -> PairContrast:
+    """NT-Xent of two views of B samples: over all 2 B rows, the mean of -log(exp(s_pos) / sum_(j != i) exp(s_ij)).
+
+    `in_batch_info_nce`, whose sum of both directions is halved (SimCLR, CrossPoint; CrossVideoMAE).
+
+    Args:
+        first: [B, D], of any length above 0.
+        second: [B, D].
+        options: as of `in_batch_info_nce`.
+
+    Example:
+        >>> import torch
+        >>> round(float(nt_xent(torch.ones(8, 4), torch.ones(8, 4)).loss), 4)  # log 15
+        2.7081
+    """
+    found = in_batch_info_nce(first, second, **options)
+    return found._replace(loss=found.loss / 2)
 
 
 def _mean_of_right(logits: Tensor, right: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class Method(nn.Module):
         return by_duration(manifest, frames=(self.input.frames - 1) * self.input.stride + 1, rate=self.input.rate)
 
     def setup(self, index: Index, *, folder: Path, workers: int) -> None:
-        """Called once before training, for what needs a pass over the data (curriculum scores).
+        """Called once before training, for what needs a pass over the data (curriculum scores) or published weights.
 
         What it computes may be kept in `folder`, so that a resumed run finds it there.
         """

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from kinema.backbones.vit import VisionTransformer, vit_size
-from kinema.data.index import Index, by_duration, per_row
+from kinema.data.index import Index
 from kinema.data.manifest import Manifest
 from kinema.data.sample import Array, Batch, Clock, Frames, Sample, tensor
 from kinema.data.sampling import spread_over
@@ -25,12 +25,12 @@ from kinema.losses.reconstruction import masked_error
 from kinema.methods.base import Losses, Method, ParamGroup, Phase, Picture
 from kinema.methods.encoders import StillEncoder, ViTEncoder
 from kinema.methods.interpolation import Fillings, filling_errors, fillings, middle_masking
-from kinema.methods.masked import MaskedAutoencoder, filled, predicted_frames
-from kinema.methods.pretext import side_by_side
+from kinema.methods.masked import MaskedAutoencoder, filled, frames_of, predicted_frames
+from kinema.methods.pretext import drawn_per_clip, side_by_side, stretches
 from kinema.modules.encoder import EncoderInput, Products
 from kinema.modules.transformer.decoder import TokenDecoder
 from kinema.modules.transformer.patches import patchify, take, unpatchify
-from kinema.targets.masking import Masking, random_masking, visible_count
+from kinema.targets.masking import Masking, random_masking
 from kinema.targets.patches import Standard, standardise, unstandardise
 from kinema.views.augment import ClipAugment
 from kinema.views.colour import to_uint8
@@ -147,17 +147,16 @@ class ChildView(Method):
         self.network = MaskedAutoencoder(trunk, decoder)
         self.encoder = ViTEncoder(trunk, self.input, pool=pool)
         self.mask, self.tokens = mask, math.prod(trunk.grid)
-        middle_masking(1, trunk.grid, interpolate)  # refuse now what would fail at the first look
-        _refuse_empty(visible_count(self.tokens, mask), self.tokens)
+        # Refuse now what would fail at the first step, or at the first look.
+        middle_masking(1, trunk.grid, interpolate)
+        random_masking(torch.zeros(1, self.tokens), mask)
         self.visit = Visit(frames, stride, repeats, windows)
         self.window, self.interpolate = window, interpolate
         self.augment = ClipAugment((size, size), ResizedCrop(scale, ratio), flip)
 
     def index(self, manifest: Manifest) -> Index:
         """One entry per stretch of `window` frames, or per video."""
-        if self.window is None:
-            return per_row(manifest)
-        return by_duration(manifest, frames=self.window, rate=self.input.rate)
+        return stretches(manifest, self.window, rate=self.input.rate)
 
     def plan(self, i: int, index: Index, clock: Clock, rng: np.random.Generator) -> Sample:
         """The windows of one visit, and a crop, a mirror and the noise of a mask for each of its clips."""
@@ -171,8 +170,7 @@ class ChildView(Method):
             }
             for _ in range(self.visit.repeats)
         ]
-        joined = {name: np.stack([draw[name] for draw in draws]) for name in draws[0]}
-        return Sample({"clips": Frames(int(index.rows[i]), chosen, self.input.resize)}, joined)
+        return Sample({"clips": Frames(int(index.rows[i]), chosen, self.input.resize)}, drawn_per_clip(draws))
 
     @torch.no_grad()
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
@@ -185,7 +183,7 @@ class ChildView(Method):
         kept, hidden = random_masking(draws["noise"], self.mask)
         cut: Batch = {"patches": patchify(clips, self.network.trunk.patch), "kept": kept, "hidden": hidden}
         if len(self.shown) < self.input.frames:
-            cut["wanted"] = patchify(clips[:, :, list(self.shown)], self.target_patch)
+            cut["wanted"] = patchify(frames_of(clips, self.shown), self.target_patch)
         return cut
 
     def losses(self, batch: Batch, phase: Phase) -> Losses:
@@ -311,8 +309,3 @@ def normal(patches: Tensor) -> Tensor:
 def _blank(patches: Tensor, masking: Masking) -> Tensor:
     """The same patches, the hidden ones grey."""
     return filled(patches, patches.new_zeros(*masking.hidden.shape, patches.shape[-1]), masking)
-
-
-def _refuse_empty(visible: int, tokens: int) -> None:
-    if not 0 < visible < tokens:
-        raise RecipeError(f"mask leaves {visible} of {tokens} tokens visible: change mask, or the size of the clips")

@@ -12,10 +12,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from kinema.data.index import Index, by_duration, per_row
+from kinema.data.index import Index
 from kinema.data.manifest import Manifest
 from kinema.data.sampling import long_enough
-from kinema.methods.paired import Architecture, PairedMAE, Targets
+from kinema.methods.paired import Architecture, PairedMAE, Target
+from kinema.methods.pretext import stretches
 from kinema.modules.transformer.cross import NormOrder
 from kinema.views.crops import ResizedCrop
 from kinema.views.pairs import CropPair, FramePair, Strategy, draw_frames, draw_gap
@@ -38,7 +39,7 @@ class CropMAE(PairedMAE):
         dropout: in the decoder, in training.
         norm: LayerNorm after ("post", released code) or before ("pre") the parts of a decoder's block.
         mask: share of the target's patches that is hidden: 0.985 leaves 2 of 196.
-        targets: each patch standardised ("patch", published), or pixels as they are fed ("none").
+        target: each patch standardised ("patch", published), or pixels as they are fed ("none").
         views: what is reference and what is target. "global-to-local" (published): a crop, and a crop of that crop
             after it was resized; "local-to-global": the other way round; "random": two crops; "same": one crop twice.
         scale: range of the area of a crop of the picture: from 0.1 on images, from 0.5 on videos (published).
@@ -67,7 +68,7 @@ class CropMAE(PairedMAE):
         dropout: float = 0.1,
         norm: NormOrder = "post",
         mask: float = 0.985,
-        targets: Targets = "patch",
+        target: Target = "patch",
         views: Strategy = "global-to-local",
         scale: tuple[float, float] = (0.1, 1.0),
         local_scale: tuple[float, float] = (0.3, 0.6),
@@ -80,12 +81,12 @@ class CropMAE(PairedMAE):
         decoder = (decoder_width, decoder_depth, decoder_heads, decoder_hidden, dropout, norm)
         pair = CropPair((size, size), views, ResizedCrop(scale, rule=crop), ResizedCrop(local_scale, rule=crop), flip)
         sizes = Architecture(model, width, depth, heads, patch, *decoder)
-        super().__init__(sizes, pair, size=size, resize=resize, mask=mask, targets=targets)
+        super().__init__(sizes, pair, size=size, resize=resize, mask=mask, target=target)
         self.window = window
 
     def index(self, manifest: Manifest) -> Index:
         """One sample per row, or per stretch of `window` frames."""
-        return per_row(manifest) if self.window is None else by_duration(manifest, frames=self.window)
+        return stretches(manifest, self.window)
 
     def choose(self, rng: np.random.Generator, total: int) -> npt.NDArray[np.int64]:
         """Any one frame."""
@@ -108,7 +109,7 @@ class SiamMAE(PairedMAE):
         dropout: in the decoder, in training.
         norm: LayerNorm after ("post", released code) or before ("pre") the parts of a decoder's block.
         mask: share of the target's patches that is hidden: 0.95 leaves 9 of 196.
-        targets: each patch standardised ("patch", published), or pixels as they are fed ("none").
+        target: each patch standardised ("patch", published), or pixels as they are fed ("none").
         gap: least distance of the two frames, and the one above the largest: [4, 48) published.
         repeats: pairs per visit.
         scale: range of the area of the crop, which both frames share.
@@ -137,7 +138,7 @@ class SiamMAE(PairedMAE):
         dropout: float = 0.1,
         norm: NormOrder = "post",
         mask: float = 0.95,
-        targets: Targets = "patch",
+        target: Target = "patch",
         gap: tuple[int, int] = (4, 48),
         repeats: int = 1,
         scale: tuple[float, float] = (0.5, 1.0),
@@ -151,15 +152,13 @@ class SiamMAE(PairedMAE):
         decoder = (decoder_width, decoder_depth, decoder_heads, decoder_hidden, dropout, norm)
         sizes = Architecture(model, width, depth, heads, patch, *decoder)
         pair = FramePair((size, size), ResizedCrop(scale, rule=crop), flip)
-        super().__init__(sizes, pair, size=size, resize=resize, mask=mask, targets=targets, repeats=repeats, rate=rate)
+        super().__init__(sizes, pair, size=size, resize=resize, mask=mask, target=target, repeats=repeats, rate=rate)
         draw_gap(np.random.default_rng(0), gap[1], *gap)  # refuses its own options
         self.gap, self.window = gap, window
 
     def index(self, manifest: Manifest) -> Index:
         """One sample per row, or per stretch of `window` frames; those of one frame are left out and counted."""
-        rate = self.input.rate
-        stretches = per_row(manifest) if self.window is None else by_duration(manifest, frames=self.window, rate=rate)
-        return long_enough(stretches, 2, rate=rate)
+        return long_enough(stretches(manifest, self.window, rate=self.input.rate), 2, rate=self.input.rate)
 
     def choose(self, rng: np.random.Generator, total: int) -> npt.NDArray[np.int64]:
         """An earlier and a later frame."""

@@ -7,32 +7,33 @@ the description leaves open is an option here, named so on the method's page.
 
 from __future__ import annotations
 
+import math
 import zlib
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from kinema.backbones.vit import VisionTransformer, vit_size
-from kinema.data.index import Index, by_duration, per_row
+from kinema.backbones.vit import vit_size
+from kinema.data.index import Index
 from kinema.data.manifest import Manifest
 from kinema.data.sample import Array, Batch, Clock, Frames, Read, Sample, tensor
 from kinema.data.sampling import clip_positions, clip_span, draw_start
 from kinema.errors import RecipeError
-from kinema.losses.contrastive import in_batch_info_nce
+from kinema.losses.contrastive import nt_xent
 from kinema.methods.base import Losses, Method, ParamGroup, Phase, Picture
+from kinema.methods.branches import clip_autoencoder, frame_autoencoder, projection, start_branches
 from kinema.methods.encoders import ViTEncoder
-from kinema.methods.masked import MaskedAutoencoder, Reconstruction, predicted_frames, reconstruction_loss
-from kinema.methods.pretext import side_by_side
+from kinema.methods.masked import MaskedAutoencoder, Question, ask_clips, predicted_frames, reconstruction_loss, triplet
+from kinema.methods.pretext import side_by_side, stretches
 from kinema.modules.encoder import EncoderInput, Products
 from kinema.modules.gather import gather_rows
-from kinema.modules.heads import ProjectionHead
-from kinema.modules.transformer import Grid, TokenDecoder, patchify
-from kinema.modules.transformer.decoder import ClassToken
-from kinema.modules.transformer.positions import Kind
+from kinema.modules.transformer import take
 from kinema.targets.masking import Masking, random_masking
-from kinema.targets.patches import Standard
+from kinema.targets.patches import Standard, unstandardise
 from kinema.views.augment import ClipAugment, MultiView
 from kinema.views.colour import ColourJitter, normalise, to_uint8
 from kinema.views.crops import ResizedCrop
@@ -43,6 +44,8 @@ CLIP_PIXELS: tuple[Triple, Triple] = ((0.45,) * 3, (0.225,) * 3)
 """Mean and deviation of the video branch: MAE-ST's."""
 FRAME_PIXELS: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Of the image branch: ImageNet's."""
+_SHOWN = 2
+"""Clips of which answers are drawn."""
 
 
 class _Seen(NamedTuple):
@@ -67,7 +70,7 @@ class CrossVideoMAE(Method):
         tubelet: frames of a video token.
         mask: share of video tokens that is hidden.
         image_mask: share of a frame's tokens that is hidden.
-        targets: "patch" standardises each patch, "none" takes pixels as they are.
+        target: "patch" standardises each patch, "none" takes pixels as they are.
         target_frames: frames of the clip that are predicted, evenly chosen; null: all.
         reconstruct: "both" views, or the "raw" one alone.
         temperature: tau of all contrasts.
@@ -78,6 +81,9 @@ class CrossVideoMAE(Method):
         average: of embeddings as they are ("raw"), or of their directions ("unit").
         same_video: other clips of a video in the batch are left out of the contrast ("exclude") or right answers, too
             ("positive").
+        video_weights: file or folder of published weights with which the video encoder begins, such as MAE-ST's; null:
+            random ones.
+        image_weights: of the image encoder, such as an image MAE's or transformers' ViTMAE.
         freeze_image_encoder: the image branch is not trained but for its head, and reconstructs nothing.
         sampled: frames S of each clip that the image branch sees.
         frames: frames of a clip.
@@ -110,7 +116,7 @@ class CrossVideoMAE(Method):
         tubelet: int = 2,
         mask: float = 0.95,
         image_mask: float = 0.9,
-        targets: Standard = "patch",
+        target: Standard = "patch",
         target_frames: int | None = None,
         reconstruct: Literal["both", "raw"] = "both",
         temperature: float = 0.1,
@@ -119,6 +125,8 @@ class CrossVideoMAE(Method):
         pairing: Literal["averaged", "pairwise", "raw_frame"] = "averaged",
         average: Literal["raw", "unit"] = "raw",
         same_video: Literal["exclude", "positive"] = "exclude",
+        video_weights: str | None = None,
+        image_weights: str | None = None,
         freeze_image_encoder: bool = False,
         sampled: int = 1,
         frames: int = 16,
@@ -142,13 +150,17 @@ class CrossVideoMAE(Method):
         decoder = {"width": decoder_width, "heads": decoder_heads}
         clip, cube = (frames, size, size), (tubelet, patch, patch)
         outputs = 3 * patch * patch * tubelet * len(self.shown) // frames
-        self.video = _autoencoder(clip, cube, outputs, sizes, {**decoder, "depth": decoder_depth})
+        self.video = clip_autoencoder(clip, cube, outputs, sizes, {**decoder, "depth": decoder_depth})
         clip, cube, outputs = (1, size, size), (1, patch, patch), 3 * patch * patch
-        self.image = _autoencoder(clip, cube, outputs, sizes, {**decoder, "depth": image_decoder_depth})
+        self.image = frame_autoencoder(clip, cube, outputs, sizes, {**decoder, "depth": image_decoder_depth})
         dims = self.video.trunk.feature_dim
-        self.video_head = _head(dims, dim, head_norm)
-        self.image_head = _head(dims, dim, head_norm)
-        self.mask, self.image_mask, self.targets, self.both = mask, image_mask, targets, reconstruct == "both"
+        self.video_head, self.image_head = (projection(dims, dim, head_norm) for _ in range(2))
+        self.weights = {"video": video_weights, "image": image_weights}
+        self.mask, self.image_mask, self.target, self.both = mask, image_mask, target, reconstruct == "both"
+        for part, share in ((self.video, mask), (self.image, image_mask)):
+            random_masking(
+                torch.zeros(1, math.prod(part.trunk.grid)), share
+            )  # refuse now what would hide all or nothing
         self.temperature, self.intra, self.cross = temperature, intra, cross
         self.pairing, self.average, self.same_video = pairing, average, same_video
         self.sampled, self.window, self.frozen = sampled, window, freeze_image_encoder
@@ -170,9 +182,12 @@ class CrossVideoMAE(Method):
 
     def index(self, manifest: Manifest) -> Index:
         """One clip per video and epoch, or one per stretch of `window` frames."""
-        if self.window is None:
-            return per_row(manifest)
-        return by_duration(manifest, frames=self.window, rate=self.input.rate)
+        return stretches(manifest, self.window, rate=self.input.rate)
+
+    def setup(self, index: Index, *, folder: Path, workers: int) -> None:
+        """Published weights into the encoders; what was matched is kept in `folder`."""
+        trunks = {"video": self.video.trunk, "image": self.image.trunk}
+        start_branches({name: (trunk, self.weights[name]) for name, trunk in trunks.items()}, folder)
 
     def plan(self, i: int, index: Index, clock: Clock, rng: np.random.Generator) -> Sample:
         """A clip at a random start, two views of it, S places in time, and the noise of every mask, each its own."""
@@ -181,7 +196,7 @@ class CrossVideoMAE(Method):
         positions = clip_positions(draw_start(rng, len(available), span), self.input.frames, self.input.stride)
         chosen = available[np.minimum(positions, len(available) - 1)]
         reads: dict[str, Read] = {"video": Frames(row, chosen, self.input.resize)}
-        tokens, patches = (int(np.prod(part.trunk.grid)) for part in (self.video, self.image))
+        tokens, patches = (math.prod(part.trunk.grid) for part in (self.video, self.image))
         draws: dict[str, Array] = {
             "noise": rng.random((2, tokens), np.float32),
             "frame_noise": rng.random((2, self.sampled, patches), np.float32),
@@ -221,44 +236,46 @@ class CrossVideoMAE(Method):
         return {"loss": loss, "parts": {**parts, "retrieval": retrieval}}
 
     def _clips(self, batch: Batch) -> _Seen:
-        clips = tensor(batch, "clips").transpose(0, 1).flatten(0, 1)
-        patches = patchify(normalise(clips, *CLIP_PIXELS), self.video.trunk.patch)
-        masking = random_masking(tensor(batch, "noise").transpose(0, 1).flatten(0, 1), self.mask)
-        made: Reconstruction = self.video(patches, masking)
-        wanted = patches if len(self.shown) == clips.shape[2] else self._some_frames(clips)
-        embedded = self.video_head(made.latent[:, 1:].mean(1))
-        return _Seen(self._reconstruction(made, wanted, masking), embedded.chunk(2))
-
-    def _some_frames(self, clips: Tensor) -> Tensor:
-        tubelet = self.video.trunk.patch[0] * len(self.shown) // clips.shape[2]
-        chosen = normalise(clips[:, :, list(self.shown)], *CLIP_PIXELS)
-        return patchify(chosen, (tubelet, *self.video.trunk.patch[1:]))
+        asked = self._of_clips(batch)
+        made = self.video(asked.patches, asked.masking)
+        embedded = self.video_head(made.latent[:, 1:].mean(1)).float()
+        return _Seen(self._reconstruction(made.predicted, asked), embedded.chunk(2))
 
     def _frames(self, batch: Batch) -> _Seen:
-        frames = tensor(batch, "frames").transpose(0, 1)
-        patches = patchify(normalise(frames.flatten(0, 2).unsqueeze(2), *FRAME_PIXELS), self.image.trunk.patch)
-        masking = random_masking(tensor(batch, "frame_noise").transpose(0, 1).flatten(0, 2), self.image_mask)
+        asked = self._of_frames(batch)
         if self.frozen:
             with torch.no_grad():
-                latent = self.image.trunk.forward_patches(patches, masking.kept)
+                latent = self.image.trunk.forward_patches(asked.patches, asked.masking.kept)
             loss = latent.new_zeros(())
         else:
-            made: Reconstruction = self.image(patches, masking)
-            latent, loss = made.latent, self._reconstruction(made, patches, masking)
+            made = self.image(asked.patches, asked.masking)
+            latent, loss = made.latent, self._reconstruction(made.predicted, asked)
         summary = latent[:, 1:].mean(1).unflatten(0, (-1, self.sampled)).mean(1)  # type: ignore[no-untyped-call]
-        return _Seen(loss, self.image_head(summary).chunk(2))
+        return _Seen(loss, self.image_head(summary).float().chunk(2))
 
-    def _reconstruction(self, made: Reconstruction, patches: Tensor, masking: Masking) -> Tensor:
+    def _of_clips(self, batch: Batch) -> Question:
+        """All first views, then all second ones."""
+        clips, noise = (tensor(batch, name).transpose(0, 1).flatten(0, 1) for name in ("clips", "noise"))
+        masking = random_masking(noise, self.mask)
+        return ask_clips(normalise(clips, *CLIP_PIXELS), masking, self.video.trunk.patch, self.shown)
+
+    def _of_frames(self, batch: Batch) -> Question:
+        """All frames of the first views, then all of the second ones, as clips of one frame."""
+        frames, noise = (tensor(batch, name).transpose(0, 1).flatten(0, 2) for name in ("frames", "frame_noise"))
+        masking = random_masking(noise, self.image_mask)
+        return ask_clips(normalise(frames.unsqueeze(2), *FRAME_PIXELS), masking, self.image.trunk.patch, (0,))
+
+    def _reconstruction(self, predicted: Tensor, asked: Question) -> Tensor:
         # Views lie one after the other, the raw one first, all with as many hidden tokens: a mean of means.
-        rows = len(patches) if self.both else len(patches) // 2
-        part = Masking(masking.kept[:rows], masking.hidden[:rows])
-        return reconstruction_loss(made.predicted[:rows], patches[:rows], part, self.targets)
+        rows = len(predicted) if self.both else len(predicted) // 2
+        part = Masking(asked.masking.kept[:rows], asked.masking.hidden[:rows])
+        return reconstruction_loss(predicted[:rows], asked.wanted[:rows], part, self.target)
 
     def _nt_xent(self, first: Tensor, second: Tensor, groups: Tensor) -> tuple[Tensor, Tensor]:
-        """NT-Xent over 2 B rows: the mean of both directions, and how often the right one is the nearest."""
+        """NT-Xent among the rows of all processes, and how often the right one is the nearest."""
         rows = gather_rows(torch.cat([first, second], 1))
         left, right = rows.rows.chunk(2, 1)
-        found = in_batch_info_nce(
+        found = nt_xent(
             first,
             second,
             joined=(left, right),
@@ -267,7 +284,7 @@ class CrossVideoMAE(Method):
             same=self.same_video,
             temperature=self.temperature,
         )
-        return found.loss / 2, found.accuracy
+        return found.loss, found.accuracy
 
     def _across(
         self, clips: tuple[Tensor, Tensor], frames: tuple[Tensor, Tensor], groups: Tensor
@@ -299,29 +316,32 @@ class CrossVideoMAE(Method):
         )
         return [Picture("Two views and a frame", caption, side_by_side(pair))]
 
+    def answers(self, batch: Batch) -> list[Picture]:
+        """Both views of the first clips, and their frames, as the networks complete them."""
+        ready = self.prepare({name: tensor(batch, name)[:_SHOWN] for name in batch}, torch.Generator())
+        caption = "From above: first and second views, what the network sees ({:.0%}), and how it fills in the rest."
+        if self.target != "none":
+            caption += " Brightness and contrast of each hidden patch are the true ones, which it does not know."
+        clips = self._completed(self.video, self._of_clips(ready), CLIP_PIXELS)
+        found = [Picture("Completed clips", caption.format(1 - self.mask), clips)]
+        if not self.frozen:
+            frames = self._completed(self.image, self._of_frames(ready), FRAME_PIXELS)
+            found.append(Picture("Completed frames", caption.format(1 - self.image_mask), frames))
+        return found
+
+    def _completed(
+        self, network: MaskedAutoencoder, asked: Question, pixels: tuple[Triple, Triple]
+    ) -> npt.NDArray[np.uint8]:
+        predicted = network(asked.patches, asked.masking).predicted
+        values = unstandardise(predicted, take(asked.wanted, asked.masking.hidden), self.target)
+        shown = triplet(asked.wanted, values, asked.masking, grid=network.trunk.grid, patch=asked.cube, blank=0.0)
+        mean, deviation = (torch.tensor(part).view(3, 1, 1, 1) for part in pixels)
+        return side_by_side(to_uint8(torch.cat(shown.unbind(1), 3).cpu() * deviation + mean))
+
     def products(self) -> Products:
         """The video encoder and the image encoder; heads and decoders are left behind."""
         video, image = ViTEncoder(self.video.trunk, self.input), ViTEncoder(self.image.trunk, self.image_input)
         return Products({"video": video, "image": image})
-
-
-def _autoencoder(
-    size: Grid, patch: Grid, outputs: int, sizes: dict[str, Any], decoder: dict[str, Any]
-) -> MaskedAutoencoder:
-    """MAE-ST's of clips; of single frames, the image MAE's."""
-    kind: Kind = "separable" if size[0] > 1 else "space"
-    token: ClassToken = "own" if size[0] > 1 else "encoder"
-    trunk = VisionTransformer(size, patch, positions=kind, class_token=True, bias="all", **sizes)
-    made = TokenDecoder(trunk.grid, trunk.feature_dim, outputs=outputs, positions=kind, class_token=token, **decoder)
-    return MaskedAutoencoder(trunk, made)
-
-
-def _head(source: int, dim: int, norm: Literal["batch", "layer"]) -> nn.Module:
-    """Linear, norm, ReLU, linear."""
-    head = ProjectionHead(source, dim, hidden=1, batch_norm=True, unit=False)
-    if norm == "layer":
-        head.layers[1] = nn.LayerNorm(source)
-    return head
 
 
 def _check(**positive: float) -> None:

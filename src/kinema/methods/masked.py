@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from kinema.backbones.vit import VisionTransformer
 from kinema.errors import RecipeError
 from kinema.losses.reconstruction import masked_error
 from kinema.modules.transformer.decoder import TokenDecoder
-from kinema.modules.transformer.patches import Grid, take, unpatchify
+from kinema.modules.transformer.patches import Grid, patchify, take, unpatchify
 from kinema.targets.masking import Masking
 from kinema.targets.patches import Standard, standardise
 
@@ -50,6 +51,31 @@ class MaskedAutoencoder(nn.Module):
         return Reconstruction(latent, self.decoder(latent, masking.kept, masking.hidden, grid))
 
 
+class Question(NamedTuple):
+    """What a masked autoencoder is asked about clips.
+
+    Attributes:
+        patches: [B, N, P], normalised pixels, of which it is shown a part.
+        wanted: [B, N, Q], the pixels that the hidden ones of N tokens hold.
+        masking: which are hidden.
+        cube: (frames, height, width) of the pixels of one token of `wanted`.
+    """
+
+    patches: Tensor
+    wanted: Tensor
+    masking: Masking
+    cube: Grid
+
+
+def ask_clips(clips: Tensor, masking: Masking, patch: Grid, shown: Sequence[int]) -> Question:
+    """The hidden patches of normalised clips [B, 3, T, H, W], of their frames `shown` alone (`predicted_frames`)."""
+    patches, frames = patchify(clips, patch), clips.shape[2]
+    if len(shown) == frames:
+        return Question(patches, patches, masking, patch)
+    cube = (patch[0] * len(shown) // frames, *patch[1:])
+    return Question(patches, patchify(frames_of(clips, shown), cube), masking, cube)
+
+
 def reconstruction_loss(predicted: Tensor, patches: Tensor, masking: Masking, how: Standard = "patch") -> Tensor:
     """Mean square error of the hidden tokens, a scalar.
 
@@ -74,6 +100,11 @@ def predicted_frames(frames: int, tubelet: int, count: int | None = None) -> tup
             f"target_frames={count}: must leave whole frames of every tubelet of {tubelet} out of {frames} frames"
         )
     return tuple(torch.linspace(0, frames - 1, count, device="cpu").long().tolist())
+
+
+def frames_of(clips: Tensor, chosen: Sequence[int]) -> Tensor:
+    """Frames of clips [B, C, T, H, W] by their numbers, without a list of them being sent to the device."""
+    return torch.stack([clips[:, :, frame] for frame in chosen], 2)
 
 
 def filled(patches: Tensor, predicted: Tensor, masking: Masking) -> Tensor:

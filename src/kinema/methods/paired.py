@@ -17,11 +17,12 @@ from kinema.errors import RecipeError
 from kinema.methods.base import Losses, Method, ParamGroup, Phase, Picture
 from kinema.methods.encoders import ViTEncoder
 from kinema.methods.masked import reconstruction_loss, triplet
-from kinema.methods.pretext import side_by_side
+from kinema.methods.pretext import drawn_per_clip, side_by_side
 from kinema.modules.encoder import EncoderInput, Products
 from kinema.modules.transformer import CrossDecoder, patchify, take
 from kinema.modules.transformer.cross import NormOrder
-from kinema.targets.masking import Masking, keep_smallest, random_masking, visible_count
+from kinema.targets.masking import Masking, random_masking, visible_count
+from kinema.targets.patches import unstandardise
 from kinema.views.colour import normalise, to_uint8
 from kinema.views.geometry import Size
 from kinema.views.pairs import Pair
@@ -30,7 +31,7 @@ from kinema.views.photometric import Draws
 _SHOWN, _GREY = 4, 127  # pairs of which pictures are drawn, and what stands for hidden pixels
 
 
-Targets = Literal["patch", "none"]
+Target = Literal["patch", "none"]
 
 
 class PairRule(Protocol):
@@ -101,7 +102,7 @@ class PairedMAE(Method):
         size: side of a view.
         resize: (height, width) of whole frames as read.
         mask: share of the target's patches that is hidden.
-        targets: what is regressed: each patch standardised ("patch"), or pixels as they are fed ("none").
+        target: what is regressed: each patch standardised ("patch"), or pixels as they are fed ("none").
         repeats: pairs taken of each sample.
         rate: sampled rate in frames per second; None: each video's own.
 
@@ -117,7 +118,7 @@ class PairedMAE(Method):
         size: int,
         resize: Size,
         mask: float,
-        targets: Targets,
+        target: Target,
         repeats: int = 1,
         rate: float | None = None,
     ) -> None:
@@ -130,9 +131,9 @@ class PairedMAE(Method):
         shown = (round(resize[0] * size / short), round(resize[1] * size / short))
         self.input = EncoderInput("image", 1, 1, rate, shown, (size, size))
         self.pair, self.resize, self.repeats = pair, resize, repeats
-        self.mask, self.standard = mask, targets
+        self.mask, self.standard = mask, target
         self.tokens = int(np.prod(self.network.trunk.grid))
-        keep_smallest(torch.zeros(1, self.tokens), visible_count(self.tokens, mask))  # refuses its own options
+        random_masking(torch.zeros(1, self.tokens), mask)  # refuses its own options
 
     def choose(self, rng: np.random.Generator, total: int) -> npt.NDArray[np.int64]:
         """Positions of one pair's frames among `total`."""
@@ -148,8 +149,8 @@ class PairedMAE(Method):
             chosen.append(available[self.choose(rng, len(available))])
             views = self.pair.draw(rng, self.resize, measured=measured)
             drawn.append({**views, "noise": rng.random(self.tokens, np.float32)})
-        joined = {name: np.stack([one[name] for one in drawn]) for name in drawn[0]}
-        return Sample({"frames": Frames(int(index.rows[i]), np.concatenate(chosen), self.resize)}, joined)
+        read = Frames(int(index.rows[i]), np.concatenate(chosen), self.resize)
+        return Sample({"frames": read}, drawn_per_clip(drawn))
 
     @torch.no_grad()
     def prepare(self, batch: Batch, generator: torch.Generator) -> Batch:
@@ -216,9 +217,7 @@ class PairedMAE(Method):
 
     def _as_pixels(self, predicted: Tensor, true: Tensor) -> Tensor:
         """Predicted values [B, M, P] as bytes; what standardising took away comes from the `true` normalised pixels."""
-        if self.standard == "patch":
-            variance, mean = torch.var_mean(true, -1, keepdim=True)
-            predicted = predicted * (variance + 1e-6).sqrt() + mean
+        predicted = unstandardise(predicted, true, self.standard)
         middle, spread = (torch.tensor(side, device=true.device) for side in (self.input.mean, self.input.std))
         colours: Tensor = predicted.unflatten(-1, (-1, 3)) * spread + middle  # type: ignore[no-untyped-call]
         return to_uint8(colours).flatten(-2)

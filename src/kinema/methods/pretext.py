@@ -137,6 +137,11 @@ def sampled_index(manifest: Manifest, sampling: Sampling, *, frames: int, rate: 
     return per_row(manifest) if sampling == "random" else by_duration(manifest, frames=frames, rate=rate)
 
 
+def stretches(manifest: Manifest, window: int | None, *, rate: float | None = None) -> Index:
+    """One sample per stretch of `window` frames of the sampled rate; None: one per row."""
+    return per_row(manifest) if window is None else by_duration(manifest, frames=window, rate=rate)
+
+
 def drawn_per_clip(draws: list[Draws]) -> Draws:
     """The numbers of several clips of one sample, stacked: [clips, ...] each."""
     return {name: np.stack([one[name] for one in draws]) for name in draws[0]}

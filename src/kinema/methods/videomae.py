@@ -229,8 +229,11 @@ class VideoMAE(Method):
 
 
 def reachable_positions(start: int, frames: int, stride: int, total: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The positions of a clip in a window of `total` frames: a step that would leave it is not taken (kinetics.py)."""
-    last = max(0, total - 1 - start) // stride
+    """The positions of a clip in a window of `total` frames, as released: a step that would leave it is not taken.
+
+    Nor is one that would reach the last frame of all, since the released code compares positions counted from 1.
+    """
+    last = max(0, total - 2 - start) // stride
     return start + stride * np.minimum(np.arange(frames, dtype=np.int64), last)
 
 

@@ -62,7 +62,7 @@ def keep_smallest(noise: Tensor, keep: int) -> Masking:
     """
     count = noise.shape[1]
     if not 0 < keep < count:
-        raise RecipeError(f"a mask leaves {keep} of {count} tokens visible: change the mask ratio or the clip's size")
+        raise RecipeError(f"a mask leaves {keep} of {count} tokens visible: change mask, or the size of clips")
     order = noise.argsort(dim=1, stable=True)
     return Masking(order[:, :keep].sort(1).values, order[:, keep:].sort(1).values)
 

@@ -6,12 +6,12 @@ Everything comes in two parts: a draw with a keyed NumPy generator in `plan`, an
 
 from kinema.views.augment import ClipAugment, MultiView
 from kinema.views.colour import ColourJitter, normalise, to_uint8
-from kinema.views.crops import CentreCrop, MultiScaleCrop, RandomCrop, ResizedCrop, WholeFrame
+from kinema.views.crops import CentreCrop, MultiScaleCrop, RandomCrop, ResizedCrop, WholeFrame, scale_box
 from kinema.views.erasing import Erasing
 from kinema.views.filters import Blur, Gamma
 from kinema.views.geometry import centre_crop, crop_flip, crop_flip_flow, draw_crop, draw_flip
 from kinema.views.mixing import Mixing, mix_frame
-from kinema.views.pairs import CropPair, FramePair
+from kinema.views.pairs import CropPair, FramePair, Pair, draw_frames, draw_gap
 from kinema.views.photometric import Photometric
 from kinema.views.rand_augment import RandAugment
 from kinema.views.resampling import Kernel, resample, resample_boxes, resample_flow, resample_masks
@@ -29,6 +29,7 @@ __all__ = [
     "Mixing",
     "MultiScaleCrop",
     "MultiView",
+    "Pair",
     "Photometric",
     "RandAugment",
     "RandomCrop",
@@ -39,11 +40,14 @@ __all__ = [
     "crop_flip_flow",
     "draw_crop",
     "draw_flip",
+    "draw_frames",
+    "draw_gap",
     "mix_frame",
     "normalise",
     "resample",
     "resample_boxes",
     "resample_flow",
     "resample_masks",
+    "scale_box",
     "to_uint8",
 ]
