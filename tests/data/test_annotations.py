@@ -77,7 +77,17 @@ def test_masks_that_cannot_be_used_are_refused(tmp_path):
     ):
         with pytest.raises(DataError, match=why):
             read_masks(manifest(tmp_path, masks=name), 0)
-    for name, why in (("colour", "mode RGB; masks are indexed or grey"), ("broken", "cannot be read as a mask")):
+    np.save(tmp_path / "shares.npy", np.zeros((3, 4, 4)))
+    with pytest.raises(DataError, match="holds float64; masks are whole numbers"):
+        read_masks(manifest(tmp_path, masks="shares.npy"), 0)
+    np.save(tmp_path / "high.npy", np.full((3, 4, 4), 256))
+    np.save(tmp_path / "low.npy", np.full((3, 4, 4), -1))
+    for name, why in (
+        ("colour", "mode RGB; masks are indexed or grey"),
+        ("broken", "cannot be read as a mask"),
+        ("high.npy", r"ids from 256 to 256; they must lie in 0 … 255"),
+        ("low.npy", r"ids from -1 to -1"),
+    ):
         with pytest.raises(DataError, match=why):
             read_masks(manifest(tmp_path, masks=name), 0)[0]
 

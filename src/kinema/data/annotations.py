@@ -46,7 +46,7 @@ class Masks(Mapping[int, Ids]):
 
     def __getitem__(self, frame: int) -> Ids:
         if self._array is not None:
-            return np.asarray(self._array[frame], np.uint8)
+            return _as_ids(np.asarray(self._array[frame]), self.path)
         ids = _read_mask(self._files[frame])
         return (ids > 0).astype(np.uint8) if self._binary() else ids
 
@@ -127,9 +127,14 @@ def _read_mask(path: Path) -> Ids:
             ids = np.asarray(image, np.int64)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as a mask: {error}") from error
-    if ids.max(initial=0) > 255:
-        raise DataError(f"{path}: holds the id {ids.max()}; ids go up to 255")
-    return ids.astype(np.uint8)
+    return _as_ids(ids, path)
+
+
+def _as_ids(ids: npt.NDArray[Any], path: Path) -> Ids:
+    """Whole numbers [H, W] as ids; refused where they would become other numbers."""
+    if ids.max(initial=0) > 255 or ids.min(initial=0) < 0:
+        raise DataError(f"{path}: holds ids from {ids.min()} to {ids.max()}; they must lie in 0 … 255")
+    return np.asarray(ids, np.uint8)
 
 
 def _load_array(path: Path) -> Any:
@@ -139,4 +144,6 @@ def _load_array(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read as masks: {error}") from error
     if array.ndim != 3:
         raise DataError(f"{path}: holds an array {array.shape}; masks are [frames, height, width]")
+    if array.dtype.kind not in "bui":
+        raise DataError(f"{path}: holds {array.dtype}; masks are whole numbers, 0 for the background")
     return array

@@ -137,7 +137,7 @@ def refuse(failures: Sequence[RowRead], total: int) -> None:
         more = f"\n  … and {len(failures) - 5} more" if len(failures) > 5 else ""
         raise DataError(
             f"{len(failures)} of {total} rows cannot be read:\n  {named}{more}\n"
-            "Mend or remove these files, or evaluate with skip_broken, which states the number in every row"
+            "Mend or remove these files, or evaluate with --skip-broken (skip_broken), which is told in every row"
         )
 
 

@@ -93,6 +93,16 @@ def test_of_equal_places_the_first_count():
     torch.testing.assert_close(carry(features, labels, rule), slow_walk(features, labels, rule), atol=1e-5, rtol=0)
 
 
+def test_opposite_places_weigh_least():
+    """All places count, so that many have negative cosines; their order and values are those of the slow rule."""
+    features, labels = drawn(frames=3)
+    rule = Rule(memory=1, top=48, radius=99, temperature=0.2)
+    torch.testing.assert_close(carry(features, labels, rule), slow_walk(features, labels, rule), atol=1e-5, rtol=0)
+    some = replace(rule, top=40)
+    turned = torch.stack([features[0], -features[0]])
+    torch.testing.assert_close(carry(turned, labels, some), slow_walk(turned, labels, some), atol=1e-5, rtol=0)
+
+
 def test_copies_of_the_first_frame_are_entries_of_their_own():
     """With as many copies as places count, the best place alone decides about frame 1; without, several do."""
     features, labels = drawn(frames=2)

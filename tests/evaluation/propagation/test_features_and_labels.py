@@ -10,7 +10,14 @@ from torch.nn.functional import conv2d
 
 from kinema.backbones.r3d import R3D
 from kinema.errors import DataError, RecipeError
-from kinema.evaluation.propagation import FrameFeatures, PixelFeatures, PropagationPreset, Rule, carry_masks
+from kinema.evaluation.propagation import (
+    PRESETS,
+    FrameFeatures,
+    PixelFeatures,
+    PropagationPreset,
+    Rule,
+    carry_masks,
+)
 from kinema.evaluation.propagation.labels import resized_ids, to_grid, to_picture
 from kinema.methods.encoders import ConvEncoder
 from kinema.modules.encoder import Encoder, EncoderInput, Features
@@ -135,6 +142,9 @@ def test_stretching_brings_each_label_or_each_place_to_the_whole_range():
     np.testing.assert_array_equal(to_picture(labels, (1, 2), (1, 2), stretch="label"), [[0, 0]])
     opposite = torch.tensor([[[0.9, 0.8]], [[0.05, 0.1]]])
     np.testing.assert_array_equal(to_picture(opposite, (1, 2), (1, 2), stretch="label"), [[0, 1]])
+    # Not by the largest alone: the second label's smallest value counts as nothing.
+    high = torch.tensor([[[0.9, 0.8, 0.7]], [[0.0, 0.8, 1.0]]])  # 1, 1/2, 0 against 0, 0.8, 1
+    np.testing.assert_array_equal(to_picture(high, (1, 3), (1, 3), stretch="label"), [[0, 1, 1]])
     # By place: where the first is larger it is 1, so that in between the first place's margin counts as the second's.
     uneven = torch.tensor([[[0.9, 0.0]], [[0.0, 0.2]]])
     plain = to_picture(uneven, (1, 8), (1, 8)).sum()
@@ -182,3 +192,26 @@ def test_a_square_frame_has_equal_sides_up_to_the_multiple():
         PropagationPreset(resize="large")
     with pytest.raises(RecipeError, match=r"propagation\.batch=0"):
         PropagationPreset(batch=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "memory", "top", "temperature", "radius", "resize", "best"),
+    [
+        ("davis", 20, 7, 0.7, 20, "480x880", 5),
+        ("jhmdb", 20, 7, 0.7, 20, "320x320", 5),
+        ("vip", 20, 10, 0.7, 20, "long880", 5),
+        ("davis-dino", 7, 5, 0.1, 12, "short480", 5),
+        ("davis-crw", 20, 10, 0.05, 12, "short480", 5),
+        ("jhmdb-crw", 20, 10, 0.05, 12, "320x320", 3),
+        ("vip-crw", 20, 10, 0.05, 12, "560x560", 5),
+    ],
+)
+def test_presets_have_the_published_values(name, memory, top, temperature, radius, resize, best):
+    preset, rule = PRESETS[name], PRESETS[name].rule
+    assert (rule.memory, rule.top, rule.temperature, rule.radius) == (memory, top, temperature, radius)
+    assert (preset.resize, preset.best, preset.sigma) == (resize, best, 0.5)
+    is_dino = name == "davis-dino"
+    assert (rule.pads, rule.everywhere, rule.ties, rule.window) == (
+        (False, False, "all", "square") if is_dino else (True, True, "first", "disc")
+    )
+    assert (preset.grid_labels, preset.stretch) == (("nearest", "label") if is_dino else ("bilinear", "none"))

@@ -11,6 +11,10 @@ from kinema.errors import DataError, RecipeError
 from kinema.evaluation import EvaluationSettings, as_markdown, compare_across, evaluate, protocol, with_overrides
 from kinema.evaluation.evaluated import Evaluated
 from kinema.evaluation.extract import Extraction
+from kinema.evaluation.propagation import PropagationPreset, Rule
+from kinema.evaluation.propagation.running import carry_sequence
+from kinema.evaluation.propagation.scoring import metrics_of
+from kinema.evaluation.propagation.truths import truth_of
 from kinema.evaluation.rows import Results
 from kinema.metrics import agreement, course
 from kinema.modules.encoder import Encoder, EncoderInput, Features
@@ -189,6 +193,50 @@ def test_what_cannot_be_judged_is_refused(sequences, tmp_path):
         evaluate({"e": MeanOfCells()}, Manifest.from_rows([late, only], tmp_path), settings())
 
 
+def test_masks_of_another_shape_are_refused_with_their_sizes(tmp_path):
+    row = draw(tmp_path, "scene")
+    folder = tmp_path / "Annotations" / "scene"
+    manifest = Manifest.from_rows([row], tmp_path)
+    for number in range(FRAMES):  # half the size will do
+        file = folder / f"{number:05d}.png"
+        Image.open(file).resize((48, 48)).save(file)
+    assert evaluate({"e": MeanOfCells()}, manifest, settings()).find(arm="e")[0].value > 90
+    Image.new("L", (48, 40), 1).save(folder / "00002.png")
+    with pytest.raises(DataError, match=r"mask of frame 2 has 40 x 48 pixels, the first one 48 x 48"):
+        evaluate({"e": MeanOfCells()}, manifest, settings())
+    Image.new("L", (48, 40), 1).save(folder / "00000.png")
+    with pytest.raises(DataError, match=r"first mask has 40 x 48 pixels, the frames 96 x 96"):
+        evaluate({"e": MeanOfCells()}, manifest, settings())
+
+
+def test_missing_labels_are_told_before_anything_is_encoded(sequences):
+    encoder = MeanOfCells()
+    broken = Manifest.from_rows([sequences.row(0), sequences.row(1) | {"masks": "nowhere"}], sequences.root)
+    with pytest.raises(DataError, match="evaluate with --skip-broken"):
+        evaluate({"e": encoder}, broken, settings())
+    assert encoder.calls == 0
+
+
+def test_no_masks_of_full_size_are_held(sequences):
+    """Of every sequence and arm a few small masks stay in memory until the end, however large the frames."""
+    row = sequences.row(0)
+    preset = PropagationPreset(resize="96x96", rule=Rule(memory=1, top=1))
+    large = np.zeros((3, 960, 960), np.uint8)
+    large[:, 480:] = 1
+    np.save(sequences.root / "large.npy", large)
+    manifest = Manifest.from_rows([row | {"masks": "large.npy"}], sequences.root)
+    carried = carry_sequence({"identity": None}, manifest, 0, preset, device="cpu")
+    assert carried.kept[""].shape == carried.kept["identity"].shape == (1, 127, 127)
+    assert (carried.kept["identity"][0, 64:] == 1).all() and not carried.kept["identity"][0, :63].any()
+
+
+def test_pck_is_over_the_frames_of_all_sequences():
+    """One frame all right, three all wrong: a quarter, while the mean of both sequences is a half."""
+    values = [np.zeros((1, 2)), np.ones((3, 2))]
+    found = {metric.name: metric.value for metric in metrics_of("joints", values)}
+    assert found == {"PCK@0.1 by sequence": 50.0, **{f"PCK@{a}": 25.0 for a in (0.1, 0.2, 0.3, 0.4, 0.5)}}
+
+
 def test_classes_are_judged_by_one_confusion_of_everything(sequences):
     wanted = settings("propagation.classes=3", protocols=("propagation:vip",))
     results = evaluate({"trained": MeanOfCells()}, sequences, wanted)
@@ -233,6 +281,22 @@ def test_joints_are_followed_and_judged_in_pixels(tmp_path):
     assert identity == [0.0, 20.0]  # 8, 16, 24, 32, 40 pixels of 30
     assert results.predictions["shown/JPEGImages/person/truth"].max() < 1
     assert sequence_clip(results, "JPEGImages/person").moving
+
+
+def test_joints_of_frames_that_are_not_square_come_back_where_they_were(tmp_path):
+    """Frames of 48 x 96 pixels on a grid of 12 x 12: cells are 4 high and 8 wide."""
+    from scipy.io import savemat
+
+    (tmp_path / "wide").mkdir()
+    for number in range(2):
+        Image.new("RGB", (96, 48)).save(tmp_path / "wide" / f"{number:05d}.png")
+    places = np.array([[16.0, 12], [80, 8], [40, 40]])  # x, y: whole cells
+    savemat(tmp_path / "joints.mat", {"pos_img": np.stack([places.T + 1] * 2, -1)})
+    manifest = Manifest.from_rows([{"path": "wide", "joints": "joints.mat"}], tmp_path)
+    truth = truth_of(manifest, 0, PropagationPreset("joints", best=1))
+    maps = truth.shown(truth.start((96, 96), (12, 12), torch.device("cpu")), (96, 96))
+    np.testing.assert_array_equal(truth.read(maps.numpy()), places)
+    np.testing.assert_allclose(truth.small(places), places / [96, 48], rtol=1e-6)
 
 
 def test_the_page_plays_the_masks_next_to_the_truth(found, tmp_path):

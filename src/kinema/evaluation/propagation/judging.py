@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from kinema.evaluation.propagation.features import FrameFeatures, PixelFeatures
 from kinema.evaluation.propagation.presets import Propagation, PropagationPreset
 from kinema.evaluation.propagation.recording import PropagationRecorder
 from kinema.evaluation.propagation.running import Carried, Seer, carry_sequence
+from kinema.evaluation.propagation.truths import truth_of
 from kinema.evaluation.reading import RowRead, refuse
 from kinema.evaluation.rows import Results
 from kinema.evaluation.settings import EvaluationSettings
@@ -50,25 +51,23 @@ def evaluate_propagation(
         DataError: labels are missing or cannot be read, or a video cannot be read.
         RecipeError: an encoder yields no map, or the protocols want different labels.
     """
-    preset = _same(wanted)
+    preset, reading = _same(wanted), settings.extraction
     usable = annotated(manifest, preset)
-    arms = all_arms(encoders, usable, every_row(len(usable)), replace(settings, pixels=False))
-    arms += [Arm(name, settings.seed) for name in PROPAGATION_ARMS if settings.pixels]
-    for arm in arms:
-        if arm.encoder is not None:
-            arm.encoder.to(settings.extraction.device)
+    if not reading.skip_broken:  # known at once, not after hours
+        refuse(list(_without_truth(usable, preset)), len(usable))
+    arms = _arms(encoders, usable, settings)
     carried: dict[int, list[Carried]] = {}
     skipped: list[RowRead] = []
     with frozen(*(arm.encoder for arm in arms if arm.encoder is not None)):
         for row in range(len(usable)):
-            found = _one_row(arms, usable, row, wanted, settings.extraction.device)
+            found = _one_row(arms, usable, row, wanted, reading.device)
             if isinstance(found, RowRead):
                 skipped.append(found)
             else:
                 carried[row] = found
             if progress is not None:
                 progress(row + 1, len(usable))
-    if not (settings.extraction.skip_broken and carried):
+    if not (reading.skip_broken and carried):
         refuse(skipped, len(usable))
     left_out = {"skipped": len(skipped), "not used": len(manifest) - len(usable)}
     card = left_out | {"set aside by the scan": len(manifest.set_aside), "seed": settings.seed, "versions": versions()}
@@ -118,8 +117,26 @@ def seers_of(arms: Sequence[Arm], wanted: Propagation) -> dict[str, Seer]:
     return found
 
 
+def _arms(encoders: Encoders, manifest: Manifest, settings: EvaluationSettings) -> list[Arm]:
+    """Encoders on their device, their baselines, and the references."""
+    arms = all_arms(encoders, manifest, every_row(len(manifest)), replace(settings, pixels=False))
+    for arm in arms:
+        if arm.encoder is not None:
+            arm.encoder.to(settings.extraction.device)
+    return arms + [Arm(name, settings.seed) for name in PROPAGATION_ARMS if settings.pixels]
+
+
 def _colour(arm: Arm) -> Any:
     return arm.name.removeprefix("pixels-")
+
+
+def _without_truth(manifest: Manifest, preset: PropagationPreset) -> Iterator[RowRead]:
+    """Rows whose first labels cannot be used."""
+    for row in range(len(manifest)):
+        try:
+            truth_of(manifest, row, preset)
+        except (DataError, VideoError) as error:
+            yield RowRead(row, None, str(error))
 
 
 def _one_row(

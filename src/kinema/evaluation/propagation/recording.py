@@ -23,7 +23,6 @@ from kinema.metrics import paired_bootstrap
 
 SEQUENCES = 4
 """Sequences whose masks are kept to be looked at."""
-_AREA = 112 * 144
 
 
 class PropagationRecorder:
@@ -151,18 +150,6 @@ class PropagationRecorder:
         for row in np.unique(np.linspace(0, len(carried) - 1, min(SEQUENCES, len(carried))).astype(int)).tolist():
             place = f"shown/{self.names[row]}"
             self.predictions[f"{place}/frames"] = carried[row].frames
-            self.predictions[f"{place}/truth"] = self._small(carried[row].kept[""], row)
+            self.predictions[f"{place}/truth"] = carried[row].kept[""]
             for name, arm in reversed(first.items()):
-                self.predictions[f"{place}/arm {name}"] = self._small(carried[row].kept[arm.key], row)
-
-    def _small(self, kept: npt.NDArray[np.generic], row: int) -> npt.NDArray[np.generic]:
-        """Masks at the size of a page's clips; joints as shares of width and height."""
-        video = self.manifest.video(row)
-        if self.preset.task == "joints":
-            return np.asarray(kept / np.array([video.width, video.height]), np.float32)
-        height, width = kept.shape[1:]
-        shrink = min(1.0, (_AREA / (height * width)) ** 0.5)
-        rows, columns = (
-            ((np.arange(n) + 0.5) / shrink).astype(int) for n in (round(height * shrink), round(width * shrink))
-        )
-        return np.asarray(kept[:, rows.clip(max=height - 1)[:, None], columns.clip(max=width - 1)])
+                self.predictions[f"{place}/arm {name}"] = carried[row].kept[arm.key]

@@ -33,7 +33,8 @@ class Carried(NamedTuple):
     Attributes:
         values: by arm, what the truth's `judge` said of the judged frames, [frames, ...].
         frames: indices in the video of the frames that are kept to be looked at.
-        kept: by arm, and under "" the truth, the ids or joints of these frames.
+        kept: by arm, and under "" the truth, what the truth's `small` made of the ids or joints of these frames: those
+            of all sequences are held until the end.
     """
 
     values: dict[str, npt.NDArray[np.float64]]
@@ -74,7 +75,7 @@ def carry_sequence(
         sequence.advance(block.to(device), start)
     looked_at = sorted(sequence.looked_at)
     kept = {name: np.stack(arm.kept) for name, arm in sequence.arms.items()}
-    kept[""] = np.stack([truth.at(frame) for frame in looked_at])
+    kept[""] = np.stack([truth.small(truth.at(frame)) for frame in looked_at])
     values = {name: np.stack(arm.values).astype(np.float64) for name, arm in sequence.arms.items()}
     return Carried(values, frames[looked_at], kept)
 
@@ -111,7 +112,7 @@ class _Sequence:
                 found = self._found(arm, maps, start, size)
             for frame, one in zip(due, found, strict=True):
                 arm.values.append(self.truth.judge(one, frame))
-                arm.kept += [one] if frame in self.looked_at else []
+                arm.kept += [self.truth.small(one)] if frame in self.looked_at else []
 
     def _found(self, arm: _Arm, maps: Tensor, start: int, size: Size) -> list[Array]:
         """What the arm finds in the judged frames of a block."""

@@ -17,9 +17,12 @@ from kinema.evaluation.propagation.presets import PropagationPreset
 from kinema.evaluation.reading import row_frames
 from kinema.metrics.keypoints import joint_errors, joint_maps, read_joints
 from kinema.metrics.segmentation import class_confusion, frame_agreement, object_ids
+from kinema.video.probe import VideoInfo
 
 Array = npt.NDArray[np.generic]
 _KEPT = 16  # masks in memory
+_AREA = 112 * 144  # pixels of a mask that is kept to be looked at
+_STRETCHED = 0.05  # by how much a mask may be wider or narrower than the frames
 
 
 class Truth(Protocol):
@@ -47,6 +50,9 @@ class Truth(Protocol):
 
     def judge(self, found: Array, frame: int) -> Array:
         """How well the ids or joints that were found in a frame agree with the true ones."""
+
+    def small(self, found: Array) -> Array:
+        """What is kept of ids or joints to be looked at: a small mask, or joints as shares of width and height."""
 
 
 def truth_of(manifest: Manifest, row: int, preset: PropagationPreset) -> Truth:
@@ -82,6 +88,7 @@ class _MaskTruth:
                 "more. Without truth labels can be carried (kinema.evaluation.propagation.carry_masks), but not judged"
             )
         self.first = self.masks[self.frames[0]]
+        self._fits(manifest.video(row))
         self._kept: dict[int, npt.NDArray[np.uint8]] = {}
 
     def start(self, size: Size, grid: Size, device: torch.device) -> Tensor:
@@ -105,8 +112,35 @@ class _MaskTruth:
         if frame not in self._kept:
             if len(self._kept) == _KEPT:
                 self._kept.clear()
-            self._kept[frame] = self.masks[self.frames[frame]]
+            self._kept[frame] = self._read(frame)
         return self._kept[frame]
+
+    def small(self, found: Array) -> Array:
+        """Every few pixels of the ids."""
+        height, width = found.shape
+        shrink = min(1.0, (_AREA / (height * width)) ** 0.5)
+        rows, columns = (
+            ((np.arange(round(n * shrink)) + 0.5) / shrink).astype(int).clip(max=n - 1) for n in (height, width)
+        )
+        return np.asarray(found[rows[:, None], columns])
+
+    def _read(self, frame: int) -> npt.NDArray[np.uint8]:
+        found = self.masks[self.frames[frame]]
+        if found.shape != self.first.shape:
+            raise DataError(
+                f"{self.masks.path}: the mask of frame {self.frames[frame]} has {found.shape[0]} x {found.shape[1]} "
+                f"pixels, the first one {self.first.shape[0]} x {self.first.shape[1]}: masks of a video share one size"
+            )
+        return found
+
+    def _fits(self, video: VideoInfo) -> None:
+        """Masks may be smaller or larger than the frames, but must have their shape."""
+        (height, width), shape = self.first.shape, video.width / video.height
+        if abs(width / height / shape - 1) > _STRETCHED:
+            raise DataError(
+                f"{self.masks.path}: the first mask has {height} x {width} pixels, the frames {video.height} x "
+                f"{video.width}: a mask must show the whole frame"
+            )
 
 
 class ObjectTruth(_MaskTruth):
@@ -177,6 +211,10 @@ class JointTruth:
     def judge(self, found: Array, frame: int) -> Array:
         """Distances [J]."""
         return np.asarray(joint_errors(found[None], self.positions[frame][None])[0])  # type: ignore[arg-type]
+
+    def small(self, found: Array) -> Array:
+        """Joints as shares of width and height."""
+        return np.asarray(found / np.array([self.size[1], self.size[0]]), np.float32)
 
     def _cell(self, grid: Size) -> npt.NDArray[np.float64]:
         """Width and height of a cell in pixels of the video."""
