@@ -292,6 +292,16 @@ def test_the_key_network_moves_before_the_keys_of_a_step():
     assert any(not torch.equal(q, p) for q, p in zip(new, method.network.parameters(), strict=True)) and step_of
 
 
+def test_the_key_network_has_statistics_of_its_own():
+    method = tiny().train()
+    for name, buffer in method.network.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.fill_(7.0)
+    method.before_step(0)
+    means = [buffer for name, buffer in method.keys.named_buffers() if name.endswith("running_mean")]
+    assert means and not any(mean.any() for mean in means)
+
+
 def test_keys_at_the_other_speed_are_encoded_first_in_train_mode():
     method, seen = tiny().train(), []
     method.keys.register_forward_pre_hook(lambda module, inputs: seen.append((inputs[0], module.training)))
