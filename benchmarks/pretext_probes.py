@@ -47,7 +47,7 @@ from kinema.training.checkpoint import Run, checkpoints, load_run
 from kinema.video.decode import read_frames
 from kinema.views.colour import to_uint8
 
-STEPS = {"rotnet": 200, "vcop": 80, "prp": 90, "rspnet": 120, "tdl": 90, "cvrl": 70}
+STEPS = {"rotnet": 180, "vcop": 80, "prp": 100, "rspnet": 120, "tdl": 90, "cvrl": 70}
 """Of recipe `tiny`: about 50 seconds of one quiet core each, beside its reader."""
 
 WORLDS = {
