@@ -186,6 +186,22 @@ def test_a_size_that_a_model_refuses_is_explained(tmp_path):
         encoder(torch.randn(1, 3, 4, 48, 48))
 
 
+@pytest.mark.parametrize("kind", ["ViT", "CLIPVision", "ViTMAE"])
+def test_another_size_that_is_asked_for_stretches_the_positions(tmp_path, kind):
+    encoder = load_pretrained(saved(tmp_path / kind, kind, IMAGE[kind][0]) + "@size=48")
+    assert encoder.input.size == (48, 48)
+    assert encoder(torch.randn(1, 3, 48, 48)).map.shape == (1, 24, 1, 3, 3)
+
+
+def test_clips_that_were_asked_for_and_are_refused_are_explained(tmp_path):
+    named = saved(tmp_path / "mae", "VideoMAE", VIDEO["VideoMAE"][0])
+    for change, shape in (("size=48", (4, 48, 48)), ("frames=2", (2, 32, 32))):
+        with pytest.raises(RecipeError, match=r"VideoMAEModel takes no other size than \(32, 32\), .* of 4 frames"):
+            load_pretrained(f"{named}@{change}")(torch.randn(1, 3, *shape))
+    with pytest.raises(RecipeError, match=r"size=\(0, 0\): height and width must be at least 1"):
+        load_pretrained(f"{named}@size=0")
+
+
 def test_labels_can_be_carried_by_the_maps(tmp_path):
     encoder = load_pretrained(saved(tmp_path))
     frames = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)

@@ -65,6 +65,10 @@ def test_shifted_squares_have_the_known_values():
     assert boundary_accuracy(square(10), square()) == pytest.approx(0.535, abs=5e-4)
 
 
+def test_the_tolerance_is_rounded_upwards():
+    assert [boundary_radius(*size) for size in ((480, 854), (100, 100), (30, 40))] == [8, 2, 1]
+
+
 def test_same_disjoint_and_empty_masks():
     empty = np.zeros((480, 854), bool)
     assert (region_similarity(square(), square()), boundary_accuracy(square(), square())) == (1.0, 1.0)

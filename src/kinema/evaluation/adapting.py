@@ -71,6 +71,7 @@ class PretrainedEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.model, self.input, self.feature_dim, self.layout, self.pool = model, input, feature_dim, layout, pool
+        self.built = input  # what the model is made for, also where `input` is changed later
         self.accepted = tuple(inspect.signature(model.forward).parameters)
         self.argument = "pixel_values_videos" if "pixel_values_videos" in self.accepted else "pixel_values"
         config: Any = getattr(model, "config", None)
@@ -93,11 +94,11 @@ class PretrainedEncoder(Encoder):
         try:
             tokens: Tensor = self.model(**{self.argument: pixels}, **options).last_hidden_state
         except (ValueError, RuntimeError) as error:
-            if pixels.shape[-2:] == self.input.size and (pixels.ndim == 4 or pixels.shape[1] == self.input.frames):
+            if pixels.shape[-2:] == self.built.size and (pixels.ndim == 4 or pixels.shape[1] == self.built.frames):
                 raise
             raise RecipeError(
-                f"{type(self.model).__name__} takes no other size than {self.input.size}, nor other clips than of "
-                f"{self.input.frames} frames. Where kinema import knows its weights, positions are stretched: {error}"
+                f"{type(self.model).__name__} takes no other size than {self.built.size}, nor other clips than of "
+                f"{self.built.frames} frames. Where kinema import knows its weights, positions are stretched: {error}"
             ) from error
         return tokens
 
@@ -109,7 +110,7 @@ class PretrainedEncoder(Encoder):
         if "noise" in self.accepted and self.layout.patch is not None:  # image MAE shuffles by noise
             count = math.prod(side // cell for side, cell in zip(pixels.shape[-2:], self.layout.patch[1:], strict=True))
             options["noise"] = torch.arange(count, device=pixels.device, dtype=torch.float32).expand(len(pixels), -1)
-        if "interpolate_pos_encoding" in self.accepted and pixels.shape[-2:] != self.input.size:
+        if "interpolate_pos_encoding" in self.accepted and pixels.shape[-2:] != self.built.size:
             options["interpolate_pos_encoding"] = True
         return options
 

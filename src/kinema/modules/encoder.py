@@ -29,7 +29,7 @@ class EncoderInput:
         channels: "rgb" or "bgr".
 
     Raises:
-        RecipeError: no frames, a stride below 1, or a rate that is none.
+        RecipeError: no frames or pixels, a stride below 1, or a rate that is none.
     """
 
     modality: str = "video"
@@ -48,6 +48,9 @@ class EncoderInput:
         for name, value in (("frames", self.frames), ("stride", self.stride)):
             if value < 1:
                 raise RecipeError(f"{name}={value}: must be at least 1")
+        for name, sides in (("size", self.size), ("resize", self.resize)):
+            if min(sides) < 1:
+                raise RecipeError(f"{name}={sides}: height and width must be at least 1")
         if self.rate is not None and not 0 < self.rate < float("inf"):
             raise RecipeError(f"rate={self.rate:g}: frames per second, above 0; null keeps each video's own")
 
