@@ -55,7 +55,7 @@ def test_commands_and_their_options_exist(page, options_of, capsys):
         known = options_of(command, capsys)
         used = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
         assert used <= known, f"kinema {command} has no {used - known}"
-        if command == "pretrain" and words[0] in METHODS:
+        if command == "pretrain" and words and words[0] in METHODS:
             for override in filter(re.compile(r"[a-z][\w.]*=").match, words):
                 resolve_key(override.partition("=")[0], recipe_keys(words[0]))
 
