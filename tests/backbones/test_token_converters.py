@@ -1,4 +1,4 @@
-"""Public weights of transformers become kinema's and compute the same, in their own names and those of `transformers`."""
+"""Public weights of transformers become kinema's and compute the same, in their names and in `transformers`'."""
 
 import tempfile
 
