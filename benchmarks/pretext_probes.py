@@ -32,6 +32,7 @@ from ut_interaction import labelled, read_clips, train_part
 from kinema import Manifest, load_recipe, pretrain, scan
 from kinema.data.index import per_row
 from kinema.data.loading import Request, deliver
+from kinema.data.opening import open_manifest
 from kinema.data.sample import Clock
 from kinema.data.synthetic import PersonWorld, World
 from kinema.data.synthetic.encode import write_video
@@ -101,17 +102,28 @@ def main() -> None:
 
 
 def prepare(options: argparse.Namespace) -> tuple[Manifest, Manifest]:
-    """The clips to evaluate on and those to pre-train on, both from a packed store of the size that `tiny` reads."""
+    """The clips to evaluate on and those to pre-train on, both from a packed store of the size that `tiny` reads.
+
+    A store that is there is used as it is.
+    """
+    done = options.out / "frames" / "manifest.parquet"
+    clips = open_manifest(done) if done.exists() else packed(source_of(options), options.out)
     if options.world in ("ut", "trials"):
-        clips = packed(read_clips(options.data), options.out)
         clips = clips if options.world == "ut" else train_part(clips)
         return labelled(clips), clips
-    source = render(options, WORLDS[options.world])
+    upright = options.out / "upright" / "frames" / "manifest.parquet"
+    return clips, open_manifest(upright) if options.world == "turned" else train_part(clips)
+
+
+def source_of(options: argparse.Namespace) -> Manifest:
+    """The clips of a world before they are packed; what `turned` trains on is packed here."""
+    if options.world in ("ut", "trials"):
+        return read_clips(options.data)
+    clips = render(options, WORLDS[options.world])
     if options.world == "turned":
-        upright, source = train_part(source), turned(source, options.out / "turned")
-        return packed(source, options.out), packed(upright, options.out / "upright")
-    clips = packed(with_camera(source) if options.world == "drift" else source, options.out)
-    return clips, train_part(clips)
+        packed(train_part(clips), options.out / "upright")
+        return turned(clips, options.out / "turned")
+    return with_camera(clips) if options.world == "drift" else clips
 
 
 def with_camera(clips: Manifest) -> Manifest:
