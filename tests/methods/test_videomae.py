@@ -328,7 +328,7 @@ def test_a_perfect_network_fills_in_the_truth(tiny_videos, monkeypatch):
 
 
 def test_a_run_draws_what_it_answers_and_its_encoder_is_read_back(tiny_videos, tmp_path):
-    named = {**TINY, "patch": 16, "clips": "random"}
+    named = {**TINY, "patch": 16, "tubelet": 2, "clips": "random"}
     options = {f"options.{name}": list(v) if isinstance(v, tuple) else v for name, v in named.items()}
     recipe = tiny_recipe("videomae", epochs=1, **options)
     run = pretrain(recipe, tiny_videos, tmp_path / "run", quiet=True)
