@@ -59,9 +59,23 @@ def test_a_videomae_is_read_by_from_pretrained(tmp_path, capsys):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_the_processor_shows_what_kinema_shows(tmp_path):
+IMPORTED = {
+    "backbone": "vit",
+    "network": {"size": [4, 32, 32], "patch": [2, 16, 16], "width": 24, "depth": 1, "heads": 3},
+    **SMALL,
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("videomae", {**VIDEOMAE, **DECODER}),
+        ("imported", {**IMPORTED, "scale": 255.0, "mean": [100.0, 110.0, 120.0], "std": [50.0, 60.0, 70.0]}),
+    ],
+)
+def test_the_processor_shows_what_kinema_shows(tmp_path, method, options):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    run = run_of(tmp_path / "run", "videomae", **VIDEOMAE, **DECODER)
+    run = run_of(tmp_path / "run", method, **options)
     export_run(run, tmp_path / "hf")
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "hf")
     frames = np.random.default_rng(0).integers(0, 256, (4, 36, 40, 3), np.uint8)
@@ -100,6 +114,7 @@ def test_the_card_tells_method_data_input_and_how_to_load(tmp_path):
             {"backbone": "vjepa2", "network": {"size": [4, 32, 32], "width": 24, "depth": 1, "heads": 2}, **SMALL},
             "VJEPA2Model comes with a predictor",
         ),
+        ("imported", {**IMPORTED, "channels": "bgr"}, "channels=bgr"),
         ("vcop", {"width": 8}, "R3D is no vision transformer"),
         (
             "child-view",

@@ -88,6 +88,8 @@ def _obstacles(encoder: Encoder) -> Iterator[str]:
         yield f"pool={encoder.pool}, where VideoMAEModel yields tokens after the last LayerNorm"
     if (encoder.input.frames, *encoder.input.size) != trunk.size:
         yield f"it is fed {(encoder.input.frames, *encoder.input.size)}, with positions made for {trunk.size}"
+    if encoder.input.channels != "rgb":
+        yield f"channels={encoder.input.channels}: processors of transformers hand over red first"
     if trunk.size[1] != trunk.size[2] or trunk.patch[1] != trunk.patch[2]:
         yield "its clips or patches are not square"
 
@@ -147,7 +149,7 @@ def _processor(input: EncoderInput) -> dict[str, Any]:
         "do_center_crop": True,
         "crop_size": {"height": input.size[0], "width": input.size[1]},
         "do_rescale": True,
-        "rescale_factor": 1 / 255,
+        "rescale_factor": input.scale / 255,
         "do_normalize": True,
         "image_mean": list(input.mean),
         "image_std": list(input.std),
