@@ -182,10 +182,11 @@ def test_published_settings():
         "severe": ("adam", 0.01, None, 40, (10, 20, 30), 0, "none", 64),
         "cvrl": ("sgd", 32.0, 1024, 100, (), 5, "l2", 1024),
         "mae": ("lars", 0.1, 256, 90, (), 10, "batch", 64),
+        "lv_mae": ("adam", 1e-4, None, 30, (), 0, "none", 16),
     }
     assert all(p.lrs[0] == 1.0 for p in LINEAR_PRESETS.values())
     decays = {name: p.weight_decays[0] for name, p in LINEAR_PRESETS.items()}
-    assert decays == {"coclr_features": 1e-3, "severe": 0, "cvrl": 0, "mae": 0}
+    assert decays == {"coclr_features": 1e-3, "severe": 0, "cvrl": 0, "mae": 0, "lv_mae": 0}
     assert LINEAR_PRESETS["severe"].schedule.gamma == 0.3
 
 
