@@ -23,6 +23,7 @@ import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,6 +68,7 @@ WORLDS = {
     ),
     "turned": PersonWorld(size=SIZE, persons=1, camera=0.0),
 }
+VIEWS: dict[str, dict[str, Any]] = {"published": {}, "tiny": {"views": "symmetric", "jitter": 0.25}}
 BASE = ("untrained", "untrained-calibrated")
 LABELS = {
     "drift": ("camera_speed", "camera_direction", "region", "identity"),
@@ -193,7 +195,8 @@ def judge(method: str, clips: Manifest, material: Manifest, options: argparse.Na
         for protocol in settings.protocols:
             print(line(results, method, protocol, label), flush=True)
     if options.world == "drift":
-        print(instance_line(method, trained, untrained, clips, material, options), flush=True)
+        for views in VIEWS:
+            print(instance_line(method, views, (trained, untrained), (clips, material), options), flush=True)
 
 
 def line(results: Results, method: str, protocol: str, label: str) -> str:
@@ -225,32 +228,35 @@ def told_difference(found: Comparison) -> str:
 
 def instance_line(
     method: str,
-    trained: dict[int, Encoder],
-    untrained: dict[int, Encoder],
-    clips: Manifest,
-    material: Manifest,
+    views: str,
+    encoders: tuple[dict[int, Encoder], dict[int, Encoder]],
+    manifests: tuple[Manifest, Manifest],
     options: argparse.Namespace,
 ) -> str:
     """Of all test videos, how often two augmented clips of one find each other."""
+    (trained, untrained), (clips, material) = encoders, manifests
     tested = clips.select([i for i, split in enumerate(clips.column("split")) if split == "test"])
     rows = np.arange(len(material))
     twins = {seed: calibrated(encoder, material, rows) for seed, encoder in untrained.items()}
     hits: list[Judged] = []
     for name, arm in (("trained", trained), ("untrained", untrained), ("untrained-calibrated", twins)):
-        place = options.out / f"instance-{method}{options.name}-{name}.npz"
+        place = options.out / f"instance-{views}-{method}{options.name}-{name}.npz"
         if not place.exists():
-            np.savez(place, **{str(seed): instances(one, tested) for seed, one in arm.items() if one is not None})
+            np.savez(
+                place, **{str(seed): instances(one, tested, views) for seed, one in arm.items() if one is not None}
+            )
         with np.load(place) as stored:
             hits.append(Judged(name, "instance", "R@1", {(int(seed), 0): stored[seed] for seed in stored.files}))
     told = [told_difference(compare(hits[0], other, np.arange(len(tested)))) for other in hits[1:]]
     numbers = [told_seeds([float(one.mean()) for one in judged.hits.values()]) for judged in hits]
-    return table_row(method, "instance", "R@1", *numbers, *told, "")
+    return table_row(method, f"instance, {views} views", "R@1", *numbers, *told, "")
 
 
-def instances(encoder: Encoder, clips: Manifest) -> np.ndarray:
+def instances(encoder: Encoder, clips: Manifest, views: str) -> np.ndarray:
     """100 where the second view of a clip's own video is the nearest of all second views to its first, else 0."""
     network = encoder.input
-    views = CVRL(
+    planner = CVRL(
+        **VIEWS[views],
         backbone="c3d",
         width=8,
         frames=network.frames,
@@ -262,7 +268,7 @@ def instances(encoder: Encoder, clips: Manifest) -> np.ndarray:
     requests = [Request(Clock(0, 0, 0.0), tuple(part.tolist()), (0,) * len(part)) for part in parts]
     found: list[list[torch.Tensor]] = [[], []]
     with frozen(encoder):
-        for delivery in deliver(views, per_row(clips), requests, seed=0, workers=0, prepare=True):
+        for delivery in deliver(planner, per_row(clips), requests, seed=0, workers=0, prepare=True):
             for kept, name in zip(found, ("first", "second"), strict=True):
                 pixels = to_uint8(delivery.batch[name])
                 kept.append(torch.nn.functional.normalize(encoder(shown(network, pixels)).pooled, dim=1))
