@@ -7,7 +7,7 @@ statistics of training clips.
 
 * `drift`: a camera drifts past a textured ground and one of sixteen bodies: how fast, where to, which body, in which
   region it moves. Beside the probes, `instance`: the nearest of 1,000 augmented test clips to another augmented
-  clip must be of the same video (views of CVRL), which is what contrastive methods train for.
+  clip must be of the same video, with the published views of CVRL and with the weaker ones of its recipe `tiny`.
 * `order`: two motions one after the other; which came first.
 * `turned`: persons, some of whose test clips are turned by quarters; how far.
 * `ut`: UT-Interaction (`--data DIR`), pre-training on all clips (transductive), leave one sequence out, 20 folds.
